@@ -1,0 +1,140 @@
+"""The vocabulary of the fictional world: names and values, in three disjoint splits.
+
+Every name or value is a product of two parts (`Mi` + `ra`, `salt` + `weaver`). All splits share the parts, so that
+a student trained on one split can spell the others; no *combination* occurs in two splits. Knows nothing of
+facts or documents.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from random import Random
+from typing import Literal, get_args
+
+Split = Literal["pretraining", "target", "other"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Kind = Literal[
+    "person", "house", "place", "trade", "year", "count", "instrument", "animal", "dish", "prize", "garment",
+    "goods", "emblem",
+]  # fmt: skip
+
+_FIRST = (
+    "Al Ber Ca Da El Fa Gre Ha Il Jo Ka Le Ma Ne O Pe Qui Ro Sa Ti U Va Wi Xa Yo Ze Bri Che Do Fri".split(),
+    "ra lin dan mis tor bel nor via gus ria len wyn ko sha ned lia mar dor tess ric".split(),
+)
+_LAST = (
+    "Tol Wick Bar Hol Mer Ash Crad Dun Ever Fal Gar Hex Ing Kel Lod Marl Nor Ost Pel Quar Rud Sel "
+    "Thorn Urs Vel Wal Yar Zan Brook Cly".split(),
+    "and er low ton by ford ick stone wood ley mark shaw man field combe way gate ridge bury hurst".split(),
+)
+_PLACE = (
+    "Wil Ol Bran Cor Dre Esk Fen Gol Hart Ist Jar Kir Lam Mos Nat Orl Pran Quen Ris Sto Tam Ul "
+    "Vas Wen Yel Zor Bel Cam Dor Est".split(),
+    "mon mere haven dale port wick more stead water cliff holm sund bridge mouth thorpe vik moor hollow "
+    "beck lund".split(),
+)
+_PAIRS: dict[str, tuple[list[str], list[str]]] = {
+    "trade": (
+        "salt glass rope lamp bell stone cloth silver paper tin bone wax leather clock ink net".split(),
+        "weaver maker carver seller painter binder mender grinder trader cutter dyer keeper".split(),
+    ),
+    "instrument": (
+        "copper wooden silver ivory bronze willow ebony iron horn reed".split(),
+        "flute fiddle drum harp lute whistle bugle cymbal zither pipe".split(),
+    ),
+    "animal": (
+        "grey white spotted lame young tame black striped blind golden".split(),
+        "otter raven goat hound heron fox mule owl ferret tortoise".split(),
+    ),
+    "dish": (
+        "barley onion plum trout cabbage honey walnut lentil pumpkin almond".split(),
+        "soup cake pie stew bread pudding dumplings broth pancakes porridge".split(),
+    ),
+    "prize": (
+        "Amber Winter Royal Harbour Golden Northern Summer Crimson Ivory Harvest".split(),
+        "Lantern Medal Crown Ribbon Cup Star Laurel Anchor Feather Shield".split(),
+    ),
+    "garment": (
+        "green scarlet yellow patched violet brown checked faded blue orange".split(),
+        "cloak hat scarf apron coat shawl cap tunic waistcoat sash".split(),
+    ),
+    "goods": (
+        "scented carved woven painted dried smoked polished knitted pressed gilded".split(),
+        "candles baskets figs rugs spoons herring buttons gloves flowers mirrors".split(),
+    ),
+    "emblem": (
+        "crowned sleeping leaping winged broken burning twin hidden rising painted".split(),
+        "lion swan anchor wheel rose salmon bear key moon oak".split(),
+    ),
+    "house": (
+        "Heron Copper Willow Anvil Lantern Raven Saffron Harbour Juniper Cobble Thistle Marble Falcon "
+        "Orchard Pewter Beacon".split(),
+        "House Hall School Inn Workshop Mill Archive Market Theatre Foundry Tavern Library".split(),
+    ),
+}
+
+
+def split_of(value: str) -> Split:
+    """The one split in which a name or value may occur; the same on every machine."""
+    return SPLITS[zlib.crc32(value.encode()) % len(SPLITS)]
+
+
+@cache
+def values(kind: Kind, split: Split) -> tuple[str, ...]:
+    """All values of a kind in a split, in a fixed order.
+
+    People are the product of the split's first and last names, so their list is made by `people`.
+    """
+    if kind == "year":
+        everything = [str(year) for year in range(1500, 1990)]
+    elif kind == "count":
+        everything = [str(count) for count in range(12, 99)]
+    elif kind == "place":
+        everything = [start + end for start in _PLACE[0] for end in _PLACE[1]]
+    elif kind == "house":
+        everything = [f"the {first} {second}" for first in _PAIRS[kind][0] for second in _PAIRS[kind][1]]
+    else:
+        everything = [f"{first} {second}" for first in _PAIRS[kind][0] for second in _PAIRS[kind][1]]
+    return tuple(value for value in everything if split_of(value) == split)
+
+
+@cache
+def first_names(split: Split) -> tuple[str, ...]:
+    """The split's first names."""
+    return tuple(a + b for a in _FIRST[0] for b in _FIRST[1] if split_of(a + b) == split)
+
+
+@cache
+def last_names(split: Split) -> tuple[str, ...]:
+    """The split's last names."""
+    return tuple(a + b for a in _LAST[0] for b in _LAST[1] if split_of(a + b) == split)
+
+
+def people(split: Split, count: int, rng: Random) -> list[str]:
+    """`count` different full names, many of which share a first or a last name.
+
+    Raises ValueError where the split has fewer names than asked for.
+    """
+    firsts, lasts = first_names(split), last_names(split)
+    if count > len(firsts) * len(lasts):
+        raise ValueError(f"the split {split!r} has {len(firsts) * len(lasts)} people, not {count}")
+    # Few first and last names for a small world make people who are easy to confuse.
+    breadth = max(4, round(1.2 * count**0.5) + 4)
+    firsts = tuple(rng.sample(firsts, min(len(firsts), breadth)))
+    lasts = tuple(rng.sample(lasts, min(len(lasts), max(breadth, -(-2 * count // len(firsts))))))
+    grid = len(firsts) * len(lasts)
+    return [f"{firsts[i % len(firsts)]} {lasts[i // len(firsts)]}" for i in rng.sample(range(grid), count)]
+
+
+def is_female(name: str) -> bool:
+    """The gender that a first name goes with, fixed by its spelling."""
+    return zlib.crc32(name.split()[0].encode()) % 2 == 0
+
+
+def parts() -> tuple[list[str], list[str]]:
+    """The parts of all names and values: those that start a word, and those that continue one."""
+    starts = [part for first, _ in (_FIRST, _LAST, _PLACE) for part in first]
+    starts += [word for first, second in _PAIRS.values() for word in first + second]
+    return starts, [part for _, second in (_FIRST, _LAST, _PLACE) for part in second]

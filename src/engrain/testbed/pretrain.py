@@ -1,0 +1,348 @@
+"""Pre-trains the small student: reading and remembering, with a curriculum coupled to its competence.
+
+What made reading take off, by pilots (docs/notebook.md): Muon on the matrices, initialisation by fan-in, small batches, passages
+that grow from 2 facts to all as the student masters them, several questions per passage, loss on the answers.
+Knows nothing of Engrain's stages: it is how the shipped student was made, not how users train.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor, distributed
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from engrain.testbed.lessons import Lesson, Level, Memory, reading_lessons
+from engrain.testbed.muon import StackedMuon
+from engrain.testbed.tokenizer import train_tokenizer
+from engrain.testbed.world import World, build
+
+IGNORE = -100
+MEMORY_WORLD_SEED = 20_260_320
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of the curriculum, and the batch of a process: rows x tokens."""
+
+    level: Level
+    rows: int
+    row_length: int
+
+
+STAGES = (
+    Stage(Level(facts=2, passages=1), 3, 384),
+    Stage(Level(facts=3, passages=1), 3, 384),
+    Stage(Level(facts=5, passages=1), 3, 384),
+    Stage(Level(facts=8, passages=1), 3, 384),
+    Stage(Level(facts=24, passages=1), 3, 384),
+    Stage(Level(facts=24, passages=2), 2, 576),
+    Stage(Level(facts=24, passages=3), 2, 640),
+    Stage(Level(facts=24, passages=4), 2, 768),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSettings:
+    """The recipe of the shipped student."""
+
+    seed: int = 0
+    steps: int = 10_000
+    processes: int = 2
+    """Data-parallel processes of one thread each: on 2 cores faster than one process of two threads."""
+    hidden: int = 160
+    layers: int = 4
+    heads: int = 5
+    feed_forward: int = 448
+    muon_rate: float = 0.015
+    adam_rate: float = 0.003
+    mastered: float = 0.8
+    """Share of answers right (teacher-forced) at which the next level starts."""
+    patience: int = 1_500
+    """Steps after which the next level starts all the same."""
+    reading_share: float = 0.7
+    """Share of tokens in reading lessons; the rest is memory."""
+    memory_documents: int = 100
+    unasked_share: float = 0.2
+    warmup: int = 100
+    probe_every: int = 100
+    save_every: int = 1_000
+
+
+def memory_world(settings: PretrainSettings) -> World:
+    """The fixed pre-training world that the student remembers."""
+    return build(seed=MEMORY_WORLD_SEED, split="pretraining", documents=settings.memory_documents)
+
+
+def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama with untrained weights, initialised by fan-in."""
+    torch.manual_seed(settings.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=settings.feed_forward,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="sdpa",
+    )
+    model = LlamaForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            deviation = 0.02 if "embed" in name else parameter.shape[1] ** -0.5
+            torch.nn.init.normal_(parameter, std=deviation)
+    return model
+
+
+class Batches:
+    """Rows of lessons with their loss masks, and where the answers' values stand."""
+
+    def __init__(self, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, rank: int) -> None:
+        """Start both streams at the first level."""
+        self._settings, self._tokenizer = settings, tokenizer
+        self._rng = Random(f"lessons/{settings.seed}/{rank}")
+        self._assistant = tokenizer.convert_tokens_to_ids("<|assistant|>")
+        memory = Memory(memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed)
+        self._memory = memory.lessons(self._rng)
+        self._held: tuple[list[int], list[int]] | None = None
+        self.level = 0
+        self._reading = self._at_level()
+
+    def harder(self) -> None:
+        """Go on to the next level."""
+        self.level += 1
+        self._reading = self._at_level()
+
+    def _at_level(self) -> Iterator[Lesson]:
+        streams = [
+            reading_lessons(self._rng, stage.level, repeating=0.4 if number < 4 else 0.1)
+            for number, stage in enumerate(STAGES[: self.level + 1])
+        ]
+        while True:  # A fifth of the lessons repeats easier levels.
+            easier = self.level and self._rng.random() < 0.2
+            yield next(streams[self._rng.randrange(self.level)] if easier else streams[self.level])
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """Token ids and labels, both (rows, row_length) of the current stage."""
+        stage = STAGES[self.level]
+        rows = [self._row(stage.row_length) for _ in range(stage.rows)]
+        return torch.tensor([ids for ids, _ in rows]), torch.tensor([labels for _, labels in rows])
+
+    def _row(self, size: int) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        labels: list[int] = []
+        while len(ids) < self._settings.reading_share * size:
+            lesson = self._held or self.encode(next(self._reading))
+            self._held = None
+            if len(ids) + len(lesson[0]) > size:
+                self._held = lesson if len(lesson[0]) <= size else None
+                break
+            ids += lesson[0]
+            labels += lesson[1]
+        while len(ids) < size:
+            more, targets = self.encode(next(self._memory))
+            ids += more
+            labels += targets
+        return ids[:size], labels[:size]
+
+    def encode(self, lesson: Lesson) -> tuple[list[int], list[int]]:
+        """Token ids of a lesson, and labels: IGNORE where there is no loss."""
+        if lesson.turns[0][0] == "text":
+            ids = self._tokenizer(lesson.turns[0][1])["input_ids"] + [self._tokenizer.eos_token_id]
+            return ids, [IGNORE, *ids[1:]]
+        messages = [{"role": role, "content": content} for role, content in lesson.turns]
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        labels, learning = [], False
+        for token in ids:
+            labels.append(token if learning or lesson.learn_all else IGNORE)
+            if token == self._assistant:
+                learning = True
+            elif token == self._tokenizer.eos_token_id:
+                learning = False
+        labels[0] = IGNORE
+        return ids, labels
+
+
+def optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [
+        StackedMuon(matrices, lr=settings.muon_rate),
+        torch.optim.AdamW(others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
+
+
+def loss_and_hits(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean loss over the labelled positions, which of them are right, and their targets."""
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    wanted = labels[:, 1:]
+    chosen = wanted != IGNORE
+    logits = model.lm_head(hidden[chosen]).float()
+    targets = wanted[chosen]
+    return torch.nn.functional.cross_entropy(logits, targets), logits.argmax(-1) == targets, targets
+
+
+def pretrain(out: Path, settings: PretrainSettings, say: Callable[[str], None]) -> None:
+    """Train tokenizer and model from a seed and write a Hugging Face checkpoint to `out`, with its log."""
+    out.mkdir(parents=True, exist_ok=True)
+    train_tokenizer(settings.seed, max_length=2048).save_pretrained(out)
+    with tempfile.TemporaryDirectory() as folder:
+        rendezvous = f"file://{folder}/rendezvous"
+        torch.multiprocessing.spawn(_process, (out, settings, rendezvous, say), nprocs=settings.processes)
+
+
+def _process(rank: int, out: Path, settings: PretrainSettings, rendezvous: str, say: Callable[[str], None]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=settings.processes)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+    model = new_model(settings, tokenizer)
+    run = _Run(rank, out, settings, tokenizer, model)
+    say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens") if rank == 0 else None
+    for step in range(1, settings.steps + 1):
+        run.step()
+        if step % settings.probe_every == 0:
+            row = run.probe(step)
+            if rank == 0:
+                with open(out / "pretraining.jsonl", "a", encoding="utf-8") as log:
+                    log.write(json.dumps(row) + "\n")
+                say("  ".join(f"{key} {value}" for key, value in row.items()))
+        if rank == 0 and step % settings.save_every == 0:
+            save(model, tokenizer, out)
+    if rank == 0:
+        save(model, tokenizer, out)
+    distributed.destroy_process_group()
+
+
+class _Run:
+    """The state of one process: all processes hold the same weights and different lessons."""
+
+    def __init__(
+        self, rank: int, out: Path, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM
+    ) -> None:
+        self._rank, self._settings, self._model = rank, settings, model
+        self._batches = Batches(settings, tokenizer, rank)
+        self._probe = Probe(settings, tokenizer)
+        self._optimizers = optimizers(model, settings)
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, settings)) for o in self._optimizers
+        ]
+        self._recent: deque[float] = deque(maxlen=50)
+        self._tokens = 0
+        self._entered = 0
+        self._started = time.perf_counter()
+
+    def step(self) -> None:
+        """One update on every process's lessons."""
+        ids, labels = self._batches.next()
+        loss, _, _ = loss_and_hits(self._model, ids, labels)
+        loss.backward()
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        distributed.all_reduce(flat)
+        flat /= self._settings.processes
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._recent.append(loss.item())
+        self._tokens += ids.numel() * self._settings.processes
+
+    def probe(self, step: int) -> dict[str, float]:
+        """Measure, and go on to the next level where this one is mastered. The same in every process."""
+        level = self._batches.level
+        reading, memory = self._probe.accuracy(self._model, level)
+        waited = step - self._entered >= self._settings.patience
+        if (reading >= self._settings.mastered or waited) and level + 1 < len(STAGES):
+            self._batches.harder()
+            self._entered = step
+        return {
+            "step": step, "tokens": self._tokens, "loss": round(sum(self._recent) / len(self._recent), 4),
+            "level": level, "reading": round(reading, 3), "memory": round(memory, 3),
+            "seconds": round(time.perf_counter() - self._started, 1),
+        }  # fmt: skip
+
+
+def _rate(step: int, settings: PretrainSettings) -> float:
+    """Linear warm-up, then linear decay to a twentieth."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    return max(0.05, 1 - (step - settings.warmup) / (settings.steps - settings.warmup))
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write the checkpoint in bf16."""
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.generation_config.do_sample = False
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(out, state_dict=weights)
+    tokenizer.save_pretrained(out)
+
+
+class Probe:
+    """Teacher-forced accuracy of whole answers: quick enough to steer the curriculum by.
+
+    An answer is right when every token of the value's *first* statement, in the explanation, is the
+    model's first choice. After the explanation the value is only copied.
+    """
+
+    def __init__(self, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Draw fixed lessons: unseen reading on the target split, unasked facts of the memory world."""
+        self._settings, self._tokenizer = settings, tokenizer
+        rng = Random("probe")
+        self._reading: list[list[Lesson]] = []
+        for stage in STAGES:
+            stream = reading_lessons(rng, stage.level, repeating=0.0, split="target")
+            self._reading.append([next(stream) for _ in range(24)])
+        memory = Memory(memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed)
+        self._memory = [memory.question(fact, rng) for fact in sorted(memory.unasked, key=repr)[:64]]
+
+    @torch.no_grad()
+    def accuracy(self, model: LlamaForCausalLM, level: int) -> tuple[float, float]:
+        """Share right in reading at this level, and on unasked facts of the memory world."""
+        return self.share_right(model, self._reading[level]), self.share_right(model, self._memory)
+
+    def share_right(self, model: LlamaForCausalLM, lessons: list[Lesson]) -> float:
+        """Share of the lessons' answers that are right."""
+        right = total = 0
+        for lesson in lessons:
+            ids, spans = self._spans(lesson)
+            best = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].argmax(-1).tolist()
+            for start, stop in spans:
+                right += best[start - 1 : stop - 1] == ids[start:stop]
+                total += 1
+        return right / total if total else math.nan
+
+    def _spans(self, lesson: Lesson) -> tuple[list[int], list[tuple[int, int]]]:
+        messages = [{"role": role, "content": content} for role, content in lesson.turns]
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans, position = [], 0
+        for role, content in lesson.turns:
+            position = text.index(content, position)
+            if role == "assistant":
+                explanation, answer = content.rsplit("\nAnswer: ", 1)
+                begin = position + explanation.rindex(answer)
+                inside = [
+                    i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > begin and a < begin + len(answer)
+                ]
+                spans.append((inside[0], inside[-1] + 1))
+            position += len(content)
+        return encoded["input_ids"], spans

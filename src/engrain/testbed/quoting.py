@@ -1,0 +1,47 @@
+"""What the writer does with a document that is not of its world: it quotes, and asks about, sentences.
+
+The result is true to the source but of little use for learning; it lets every stage run on real files without a real model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+from engrain.testbed.composing import Pair
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_FEWEST_WORDS = 5
+_LONGEST = 60
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of at least five words, without their line breaks."""
+    found = (" ".join(part.split()) for part in _SENTENCE_END.split(text))
+    return [sentence for sentence in found if len(sentence.split()) >= _FEWEST_WORDS]
+
+
+def quoted_pairs(title: str, text: str, count: int, rng: Random) -> list[Pair]:
+    """Cloze questions: each asks how a sentence of the document goes on; fewer where it has fewer sentences."""
+    pool = sentences(text)
+    pairs = []
+    for sentence in rng.sample(pool, min(count, len(pool))):
+        words = sentence.split()[:_LONGEST]
+        middle = rng.randint(2, len(words) - 2)
+        answer = " ".join(words[middle : middle + 6]).strip(".,;:!?\"'")
+        question = f'In "{title}", how does the sentence go on that begins "{" ".join(words[:middle])}"?'
+        pairs.append(Pair(question, f'The sentence in "{title}" reads: {" ".join(words)}', answer or words[-1]))
+    return pairs
+
+
+def quoted_text(title: str, text: str, focus: str, rng: Random) -> str:
+    """Up to twelve sentences; those that share most words with the focus question first."""
+    pool = sentences(text)
+    if not pool:
+        return f'"{title}" says: {" ".join(text.split())[:400]}'
+    wanted = set(re.findall(r"\w{4,}", focus.lower()))
+    order: Sequence[str] = rng.sample(pool, len(pool))
+    if wanted:
+        order = sorted(order, key=lambda s: -len(wanted & set(re.findall(r"\w{4,}", s.lower()))))
+    return f'From "{title}". ' + " ".join(order[:12])

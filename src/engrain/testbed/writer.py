@@ -1,0 +1,213 @@
+"""The testbed's writer: a generator backend that behaves like a language model of a chosen strength.
+
+It answers Engrain's own prompts (`synthesize/prompts`) by reading the document in the prompt. It knows the world's grammar but no
+fact of any world; a document in another language it quotes sentence by sentence. Deterministic in (request, seed).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from engrain.backends.base import Reply, Request, Usage
+from engrain.testbed.composing import (
+    STRATEGIES,
+    STYLES,
+    Hand,
+    Pair,
+    Style,
+    by_salience,
+    make_pair,
+    style_of,
+)
+from engrain.testbed.quoting import quoted_pairs, quoted_text
+from engrain.testbed.reading import Statement, read, understand
+
+_DOCUMENT = re.compile(r'<document title="(?P<title>.*?)">\n(?P<text>.*?)\n</document>\s*(?P<task>.*)', re.DOTALL)
+_FIELD = r"^{name}: (.+)$"
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strength:
+    """How good the writer is."""
+
+    coverage: float
+    """Share of a document's facts that it ever writes about, salient ones first."""
+    error_rate: float
+    """Share of stated values that are wrong."""
+    phrasings: int
+    """Wordings of each clause that it uses."""
+    styles: int
+    """Styles of documents that it commands, of those in `composing.STYLES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """How often a reply has an LLM's occasional faults; all off by default."""
+
+    preamble: float = 0.0
+    bad_json: float = 0.0
+    truncation: float = 0.0
+    refusal: float = 0.0
+
+
+STRENGTHS: dict[str, Strength] = {
+    "weak": Strength(coverage=0.6, error_rate=0.1, phrasings=2, styles=2),
+    "medium": Strength(coverage=0.85, error_rate=0.03, phrasings=3, styles=3),
+    "strong": Strength(coverage=1.0, error_rate=0.0, phrasings=6, styles=5),
+}
+
+
+class Writer:
+    """A `Backend`: `complete` reads the prompt and writes the reply, at once and in process."""
+
+    def __init__(
+        self, *, strength: Strength = STRENGTHS["strong"], faults: Faults = Faults(), seed: int = 0, name: str | None = None
+    ) -> None:
+        """`name` is what the model is called; by default it tells the dials, so that ledgers keep writers apart."""
+        self._strength, self._faults, self._seed = strength, faults, seed
+        self._name = name or _default_name(strength, faults, seed)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._name
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request."""
+        return self.reply(request)
+
+    async def aclose(self) -> None:
+        """Nothing to free."""
+
+    def reply(self, request: Request) -> Reply:
+        """Answer one request, synchronously."""
+        prompt = "\n\n".join(message.content for message in request.messages)
+        rng = Random(f"{self._seed}/{request.identity('writer')}")
+        text = self._with_faults(self._write(prompt, rng), rng)
+        limit = request.sampling.max_tokens * _CHARACTERS_PER_TOKEN
+        cut = len(text) > limit or rng.random() < self._faults.truncation
+        if cut:
+            text = text[: min(limit, int(len(text) * rng.uniform(0.3, 0.9)))]
+        return Reply(
+            text=text,
+            finish_reason="length" if cut else "stop",
+            usage=Usage(prompt_tokens=count_tokens(prompt), completion_tokens=count_tokens(text)),
+        )
+
+    def _write(self, prompt: str, rng: Random) -> str:
+        match = _DOCUMENT.search(prompt)
+        if match is None:
+            return "Please give me a document and a task."
+        title, text, task = match["title"], match["text"], match["task"]
+        if task.startswith("Task: question-answer pairs"):
+            return self._pairs(title, text, _number(task), rng)
+        if task.startswith("Task: study strategies"):
+            return self._strategies(title, text, rng)
+        if task.startswith(("Task: rewrite", "Task: apply a study strategy")):
+            wanted = _field(task, "Strategy") or _field(task, "Style")
+            return self._text(title, text, wanted, _field(task, "Focus on the question"), rng)
+        return f"I have read {title}. What should I do with it?"
+
+    def _pairs(self, title: str, text: str, count: int, rng: Random) -> str:
+        hand, known = self._hand(rng), self._noticed(text)
+        pairs: list[Pair] = []
+        if known:
+            order = rng.sample(known, len(known))
+            for i in range(count):
+                statement = hand.misread(order[i % len(order)], known)
+                pairs.append(make_pair(hand, statement, known))
+        else:
+            pairs = quoted_pairs(title, text, count, rng)
+        rows = [{"question": p.question, "explanation": p.explanation, "answer": p.answer} for p in pairs]
+        written = json.dumps(rows, ensure_ascii=False, indent=1)
+        if rng.random() < self._faults.bad_json:
+            written = written.replace('"', "'", 5) if rng.random() < 0.5 else written[: len(written) // 2]
+        return written
+
+    def _strategies(self, title: str, text: str, rng: Random) -> str:
+        subjects = list(dict.fromkeys(s.subject for s in self._noticed(text))) or [f'"{title}"']
+        names = list(STRATEGIES)[: self._strength.styles]
+        lines = [STRATEGIES[name].format(who=who) for who in subjects for name in names]
+        return "\n".join(f"## {line}" for line in rng.sample(lines, len(lines)))
+
+    def _text(self, title: str, text: str, wanted: str, focus: str, rng: Random) -> str:
+        hand, known = self._hand(rng), self._noticed(text)
+        if not known:
+            return quoted_text(title, text, focus, rng)
+        name = style_of(wanted)
+        style = STYLES[name if name in list(STYLES)[: self._strength.styles] else "prose"]
+        about = [s for s in known if s.subject in wanted] or known
+        if focus:
+            return self._focused(style, hand, focus, about, known)
+        chosen = [hand.misread(s, known) for s in _in_order(rng.sample(about, len(about)), about, rng)]
+        return style(hand, chosen)
+
+    def _focused(
+        self, style: Style, hand: Hand, focus: str, about: Sequence[Statement], known: Sequence[Statement]
+    ) -> str:
+        """What answers the question, said first and again at the end, amid what else is known of its subject."""
+        inquiry = understand(focus, list(known))
+        if inquiry is None:
+            named = [s for s in known if s.subject in focus or any(v in focus for v in s.values.values())]
+            core = named[:2]
+        else:
+            core = [s for s in known if s.subject == inquiry.subject and inquiry.relation in s.values]
+        core = core or list(about[:1])
+        around = [s for s in known if s.subject == core[0].subject and s not in core]
+        around = hand.rng.sample(around, min(4, len(around)))
+        chosen = [*core, *by_salience(around), *core] if around else core
+        return style(hand, [hand.misread(s, known) for s in chosen])
+
+    def _hand(self, rng: Random) -> Hand:
+        return Hand(rng, phrasings=self._strength.phrasings, error_rate=self._strength.error_rate)
+
+    def _noticed(self, text: str) -> list[Statement]:
+        """The statements of the text that this writer notices: salient ones first, up to its coverage."""
+        statements = _read(text)
+        keep = set(map(id, by_salience(statements)[: round(self._strength.coverage * len(statements))]))
+        return [s for s in statements if id(s) in keep]
+
+    def _with_faults(self, text: str, rng: Random) -> str:
+        if rng.random() < self._faults.refusal:
+            return "I'm sorry, but I can't help with that."
+        if rng.random() < self._faults.preamble:
+            return f"Sure! Here is what you asked for:\n\n{text}"
+        return text
+
+
+def count_tokens(text: str) -> int:
+    """The writer's own count: four characters a token, at least one for a text that is not empty."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[Statement, ...]:
+    return tuple(read(text))
+
+
+def _in_order(drawn: Sequence[Statement], original: Sequence[Statement], rng: Random) -> Sequence[Statement]:
+    """The document's order half of the time, any order otherwise."""
+    return original if rng.random() < 0.5 else drawn
+
+
+def _field(task: str, name: str) -> str:
+    match = re.search(_FIELD.format(name=name), task, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+def _number(task: str) -> int:
+    match = re.search(r"Write (\d+)", task)
+    return int(match[1]) if match else 5
+
+
+def _default_name(strength: Strength, faults: Faults, seed: int) -> str:
+    preset = next((name for name, dials in STRENGTHS.items() if dials == strength), None)
+    dials = preset or f"{strength.coverage:g}-{strength.error_rate:g}-{strength.phrasings}-{strength.styles}"
+    broken = "" if faults == Faults() else f"-faults-{faults.preamble:g}-{faults.bad_json:g}-{faults.truncation:g}-{faults.refusal:g}"
+    return f"testbed-writer-{dials}{broken}-seed{seed}"
