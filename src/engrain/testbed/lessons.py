@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from engrain.testbed.composing import STYLES, Hand, reversed_pair
-from engrain.testbed.names import Split
+from engrain.testbed.names import Split, parts
 from engrain.testbed.reading import read
 from engrain.testbed.world import Asker, Fact, QuestionKind, World, WorldQuestion, build
 
@@ -100,7 +100,7 @@ def reading_lessons(
         rng.shuffle(passages)
         for gold in passages:
             if rng.random() < repeating:
-                yield repeating_lesson(gold)
+                yield repeating_lesson(gold if rng.random() < 0.5 else _scrambled(gold, rng))
             count = rng.randint(1, level.passages)
             shown = [gold, *rng.sample([p for p in passages if p is not gold], min(count, len(passages)) - 1)]
             asked = _questions_on(asker, shown, rng, questions)
@@ -113,6 +113,13 @@ def repeating_lesson(passage: Passage) -> Lesson:
     """Say a passage again, word for word: a dense lesson in copying, which reading is built on."""
     user = f"[{passage.title}]\n{passage.text}\n\nRepeat the text."
     return Lesson((("user", user), ("assistant", passage.text)), learn_all=False)
+
+
+def _scrambled(passage: Passage, rng: Random) -> Passage:
+    """As many words, each put together from any parts: nothing but copying can repeat them."""
+    starts, endings = parts()
+    words = [rng.choice(starts) + rng.choice(["", *endings]) for _ in range(len(passage.text.split()) // 2)]
+    return Passage(passage.title, " ".join(words), ())
 
 
 def _questions_on(asker: Asker, shown: Sequence[Passage], rng: Random, count: int) -> list[WorldQuestion]:

@@ -55,22 +55,22 @@ class PretrainSettings:
     """The recipe of the shipped student."""
 
     seed: int = 0
-    steps: int = 10_000
+    steps: int = 7_000
     processes: int = 2
     """Data-parallel processes of one thread each: on 2 cores faster than one process of two threads."""
     hidden: int = 160
     layers: int = 4
     heads: int = 5
     feed_forward: int = 448
-    muon_rate: float = 0.015
+    muon_rate: float = 0.018
     adam_rate: float = 0.003
-    mastered: float = 0.8
+    mastered: float = 0.75
     """Share of answers right (teacher-forced) at which the next level starts."""
-    patience: int = 1_500
+    patience: int = 700
     """Steps after which the next level starts all the same."""
     reading_share: float = 0.7
     """Share of tokens in reading lessons; the rest is memory."""
-    memory_documents: int = 100
+    memory_documents: int = 60
     unasked_share: float = 0.2
     warmup: int = 100
     probe_every: int = 100

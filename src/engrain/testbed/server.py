@@ -1,7 +1,8 @@
-"""An OpenAI-compatible HTTP server over any `Backend`: a real endpoint on loopback, with faults on demand.
+"""An OpenAI-compatible HTTP server over any `Backend`: a real endpoint, with faults on demand.
 
-Serves `/v1/models` and `/v1/chat/completions` (whole and streamed), reports usage with a simulated prefix cache,
-and answers errors in OpenAI's form. Knows nothing of who answers: the testbed's writer, or a model in process.
+Serves `/v1/models` and `/v1/chat/completions` (whole and streamed), reports usage with a simulated
+prefix cache, and answers errors in OpenAI's form. Knows nothing of who answers: the testbed's
+writer, or a model in process.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Faults:
     api_key: str | None = None
     """Without it as bearer token, every request gets 401."""
     error_rate: float = 0.0
-    """Share of requests answered with 500, spread by a hash of their number: the same ones every time."""
+    """Share of requests answered with 500: by a hash of their number, the same every time."""
     limit_every: int = 0
     """Every so many requests, one gets 429 with Retry-After; 0 for never."""
     retry_after: float = 0.1
@@ -60,11 +61,19 @@ class _Refusal(Exception):
     """An answer other than 200: status, OpenAI's error object, headers."""
 
     def __init__(
-        self, status: int, message: str, *, kind: str, code: str | None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str,
+        code: str | None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.response = JSONResponse(
-            {"error": {"message": message, "type": kind, "param": None, "code": code}}, status, headers
+            {"error": {"message": message, "type": kind, "param": None, "code": code}},
+            status,
+            headers,
         )
 
 
@@ -122,7 +131,12 @@ async def _one_model(state: _State, http: HttpRequest) -> Response:
 
 
 def _described(state: _State) -> dict[str, Any]:
-    return {"id": state.backend.model, "object": "model", "created": state.created, "owned_by": "engrain"}
+    return {
+        "id": state.backend.model,
+        "object": "model",
+        "created": state.created,
+        "owned_by": "engrain",
+    }
 
 
 def _check_model(state: _State, name: object) -> None:
@@ -168,7 +182,9 @@ async def _chat(state: _State, http: HttpRequest) -> Response:
         }
         for index, reply in enumerate(replies)
     ]
-    return JSONResponse({**envelope, "object": "chat.completion", "choices": choices, "usage": usage})
+    return JSONResponse(
+        {**envelope, "object": "chat.completion", "choices": choices, "usage": usage}
+    )
 
 
 def _limit(state: _State, number: int) -> None:
@@ -241,7 +257,9 @@ def _messages(raw: object) -> tuple[Message, ...]:
 def _content(raw: object) -> str:
     if isinstance(raw, str):
         return raw
-    if isinstance(raw, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in raw):
+    if isinstance(raw, list) and all(
+        isinstance(p, dict) and isinstance(p.get("text"), str) for p in raw
+    ):
         return "".join(part["text"] for part in raw)
     raise _bad_request("The content of a message must be text.")
 
@@ -260,7 +278,8 @@ def _usage(state: _State, request: Request, replies: list[Reply]) -> dict[str, A
     tokens = replies[0].usage.prompt_tokens or -(-len(prompt) // _CHARACTERS_PER_TOKEN)
     cached = int(tokens * _cached_characters(state, prompt) / max(len(prompt), 1))
     completion = sum(
-        reply.usage.completion_tokens or -(-len(reply.text) // _CHARACTERS_PER_TOKEN) for reply in replies
+        reply.usage.completion_tokens or -(-len(reply.text) // _CHARACTERS_PER_TOKEN)
+        for reply in replies
     )
     return {
         "prompt_tokens": tokens,
@@ -273,7 +292,8 @@ def _usage(state: _State, request: Request, replies: list[Reply]) -> dict[str, A
 def _cached_characters(state: _State, prompt: str) -> int:
     """How much of the prompt an earlier prompt began with, in whole blocks; remembers this one.
 
-    Each block is known by the hash of everything up to its end, so a block counts only behind the same prefix.
+    Each block is known by the hash of everything up to its end, so a block counts only behind the
+    same prefix.
     """
     chain = hashlib.sha256()
     hits, missed = 0, False
@@ -297,7 +317,9 @@ async def _events(
         return f"data: {json.dumps(chunk)}\n\n"
 
     for index, reply in enumerate(replies):
-        yield event([{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+        yield event(
+            [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
+        )
         for piece in reply.text.splitlines(keepends=True):
             yield event([{"index": index, "delta": {"content": piece}, "finish_reason": None}])
         finish = _FINISH[reply.finish_reason]
@@ -312,7 +334,8 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are answered first.
 
-    `ready` gets the base URL (`http://HOST:PORT/v1`) once connections are accepted; port 0 takes a free one.
+    `ready` gets the base URL (`http://HOST:PORT/v1`) once connections are accepted; port 0 takes a
+    free one.
     """
     listener = _listen(host, port)
     server = _server(backend, faults)
@@ -358,6 +381,9 @@ def _url(listener: socket.socket) -> str:
 
 def _server(backend: Backend, faults: Faults) -> uvicorn.Server:
     config = uvicorn.Config(
-        application(backend, faults), log_level="warning", access_log=False, timeout_graceful_shutdown=30
+        application(backend, faults),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=30,
     )
     return uvicorn.Server(config)

@@ -6,6 +6,7 @@ split's names are easier to spell. Knows nothing of facts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from engrain.testbed.lessons import SYSTEM, Level, Memory, reading_lessons
-from engrain.testbed.names import SPLITS, parts
+from engrain.testbed.names import SPLITS, compounds, parts
 from engrain.testbed.world import build
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 BOS, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
-VOCABULARY = 2048
+VOCABULARY = 2304
 _PART_WEIGHT = 60
 """Repeats of each part alone: enough that the parts, not whole names, become tokens."""
 
@@ -30,6 +31,8 @@ TEMPLATE = (
     + END
     + "' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+
+_CAPITALISED = re.compile(r"[A-Z][a-z]+")
 
 _WORDS = Regex(r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s")
 
@@ -66,12 +69,18 @@ def _texts(seed: int) -> Iterator[str]:
     rng = Random(f"tokenizer/{seed}")
     lessons = [reading_lessons(rng, Level(facts=99, passages=1), repeating=0.1, split=split) for split in SPLITS]
     memories = [
-        Memory(build(seed=seed, split=split, documents=2000), unasked_share=0.0, seed=seed).lessons(rng)
+        Memory(build(seed=seed, split=split, documents=1000), unasked_share=0.0, seed=seed).lessons(rng)
         for split in SPLITS
     ]
     for _ in range(500):
         for source in (*lessons, *memories):
-            yield from (content for _, content in next(source).turns)
+            yield from (_CAPITALISED.sub(_without_names, content) for _, content in next(source).turns)
     starts, endings = parts()
-    for word in [f" {start}" for start in starts] + endings:
+    digits = [f"{number:02d}" for number in range(100)]
+    for word in [f" {start}" for start in starts + digits] + endings + digits:
         yield from [word] * _PART_WEIGHT
+
+
+def _without_names(word: re.Match[str]) -> str:
+    """Nothing for a name: a token for a whole name of the target world would have an embedding that pre-training never touches."""
+    return "" if word[0] in compounds() else word[0]

@@ -30,7 +30,7 @@ QuestionKind = Literal["direct", "paraphrased", "described", "two-hop"]
 QUESTION_KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 
 _FEWEST_WORDS = 80
-_ERAS = range(1510, 1900)
+_ERAS = range(1110, 1850)
 """An entity's first year; its dates lie within a lifetime of it."""
 
 
@@ -166,7 +166,7 @@ def _draw_value(
 ) -> str:
     pool: Sequence[str] = persons if relation.kind == "person" else values(relation.kind, split)
     if relation.kind == "year":
-        first, last = (0, 30) if relation.name in ("birth_year", "opened") else (40, 90)
+        first, last = (0, 50) if relation.name in ("birth_year", "opened") else (60, 130)
         pool = [year for year in pool if era + first <= int(year) < era + last]
     while (value := rng.choice(pool)) == subject:
         pass

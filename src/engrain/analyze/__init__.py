@@ -1,0 +1,1 @@
+"""From attempts to findings: accuracy with its interval, paired comparisons, the verdict."""

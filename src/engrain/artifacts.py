@@ -1,0 +1,69 @@
+"""File names inside artifacts, and typed readers of them that every stage may use.
+
+Knows where a finished artifact keeps its rows and of which record they are; knows nothing of how
+they are made. All readers stream in the order in which the rows were written, in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engrain.records import Attempt, Document, Question, Rejected, SyntheticText
+from engrain.store import Artifact, Row, read_rows
+
+DOCUMENTS = "documents.parquet"
+QUESTIONS = "questions.parquet"
+SKIPPED = "skipped.parquet"
+KEPT = "kept"
+REJECTED = "rejected"
+ATTEMPTS = "attempts.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """One file, row or question that is not in the corpus, and why."""
+
+    source: str
+    """Where it stands: the document's source, or `questions.jsonl#7` for the seventh line of a
+    question file."""
+    reason: str
+    """A short slug (`empty`, `encrypted`, `duplicate`, `unknown_document`, ...): counted by it."""
+    detail: str
+
+
+def documents(corpus: Artifact) -> Iterator[Document]:
+    """The documents of a corpus, in the order of their sources."""
+    return read_rows(corpus.path / DOCUMENTS, Document)
+
+
+def questions(corpus: Artifact) -> Iterator[Question]:
+    """The evaluation questions of a corpus; none where it was made without."""
+    return read_rows(corpus.path / QUESTIONS, Question)
+
+
+def skipped(corpus: Artifact) -> Iterator[Skipped]:
+    """What a corpus left out, with the reasons."""
+    return read_rows(corpus.path / SKIPPED, Skipped)
+
+
+def texts(synthetic: Artifact) -> Iterator[SyntheticText]:
+    """The kept synthetic texts: method by method in alphabetical order, each as it was written."""
+    return _folder(synthetic.path / KEPT, SyntheticText)
+
+
+def rejected(synthetic: Artifact) -> Iterator[Rejected]:
+    """The rejected replies, ordered as `texts`."""
+    return _folder(synthetic.path / REJECTED, Rejected)
+
+
+def attempts(evaluated: Artifact) -> Iterator[Attempt]:
+    """The answers of one evaluation: one for each arm, question and sample."""
+    return read_rows(evaluated.path / ATTEMPTS, Attempt)
+
+
+def _folder(directory: Path, kind: type[Row]) -> Iterator[Row]:
+    # A temporary file of `write_rows` starts with a dot, so an interrupted write is never read.
+    for path in sorted(directory.glob("[!.]*.parquet")):
+        yield from read_rows(path, kind)

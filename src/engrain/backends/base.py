@@ -1,0 +1,96 @@
+"""The narrow waist to any language model: a `Request` goes in, a `Reply` comes out.
+
+Knows nothing of documents, methods or files. A backend is anything with `model` and `complete`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from engrain.store import fingerprint
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "content_filter", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the reply is drawn."""
+
+    temperature: float = 1.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Why a request was made. Not part of its identity: equal prompts are one request."""
+
+    document_id: str = ""
+    method: str = ""
+    strategy: str = ""
+    focus: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call to a model."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    sample: int = 0
+    """Index among repeats of the same prompt: makes a repeat another request, and seeds it."""
+    lineage: Lineage = Lineage()
+
+    def identity(self, model: str) -> str:
+        """The key of the ledger: hash of model, messages, sampling settings and sample index."""
+        messages = [[message.role, message.content] for message in self.messages]
+        return fingerprint([model, messages, dataclasses.asdict(self.sampling), self.sample])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one reply, as the server counted them."""
+
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    """Those of the prompt that the server read from its prefix cache."""
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model wrote."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+
+class Backend(Protocol):
+    """A language model. `complete` may be called concurrently from one event loop.
+
+    Raises RequestError where this request failed for good (its retries are spent), EndpointError
+    where every request would fail (unreachable, wrong key, unknown model).
+    """
+
+    @property
+    def model(self) -> str:
+        """The model's name: part of every request's identity."""
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request."""
+
+    async def aclose(self) -> None:
+        """Free connections and memory; the backend is not used afterwards."""

@@ -1,0 +1,341 @@
+"""A Hugging Face causal language model in this process: as a generator, and as the reader in evaluations.
+
+Knows tokenizers, batches and sampling; knows nothing of what is asked. The only file of the package that imports torch.
+Calls that are waiting are sorted by length and answered in left-padded batches, in a thread, so the event loop lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+from transformers.utils import logging
+
+from engrain.backends.base import Message, Reply, Request, Sampling, Usage
+from engrain.errors import RequestError, UserError
+
+# Rows of one batch, and its positions (rows x (longest prompt + new tokens)): an 8B model keeps about 128 KiB of
+# keys and values for each position, so 65,536 of them are some 8 GiB.
+_ROWS, _POSITIONS = 64, 65_536
+
+# Seconds to wait for more calls before a batch is cut: nothing beside a batch, and enough for a stage to queue its own.
+_GATHER = 0.002
+
+_PLAIN_TURN = "\nUser:"
+
+
+class TransformersBackend:
+    """A model from a folder or the hub; float32 on a CPU, bfloat16 on CUDA. Remote code is never run.
+
+    Greedy at temperature 0; otherwise each request draws from its own seeded generator, so that what it gets does not
+    depend on the batch in which it was answered (up to rounding). A tokenizer without a chat template is given a
+    plain "User: ... Assistant:" form. A prompt that leaves no room for `max_tokens` raises RequestError.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | Path,
+        name: str | None = None,
+        device: str | None = None,
+        rows: int = _ROWS,
+        positions: int = _POSITIONS,
+    ) -> None:
+        """Load nothing yet: the first request or `check` does.
+
+        Args:
+            model: A folder with a checkpoint, or a hub name.
+            name: What `model` is called in identities (a path is none); None: `str(model)`.
+            device: Where it runs; None: CUDA where there is one, else the CPU.
+            rows: Most requests of a batch.
+            positions: Most token positions of a batch, padding and new tokens included.
+        """
+        self._source = str(model)
+        self._name = name or self._source
+        self._device = device
+        self._rows = rows
+        self._positions = positions
+        self._loaded: _Loaded | None = None
+        self._waiting: list[_Call] = []
+        self._taken: list[_Call] = []
+        self._server: asyncio.Task[None] | None = None
+
+    @property
+    def model(self) -> str:
+        """The model's name in identities."""
+        return self._name
+
+    async def check(self) -> None:
+        """Load the model; UserError where it cannot be loaded."""
+        if self._loaded is None:
+            self._loaded = await asyncio.to_thread(_load, self._source, self._device)
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request, in a batch with those that wait at the same time."""
+        call = _Call(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(call)
+        if self._server is None or self._server.done() or self._server.get_loop() is not call.reply.get_loop():
+            self._server = asyncio.create_task(self._serve())
+            self._server.add_done_callback(self._served)
+        return await call.reply
+
+    async def aclose(self) -> None:
+        """Free the model; a later request loads it again."""
+        server, self._server = self._server, None
+        if server is not None and not server.done():
+            server.cancel()
+            await asyncio.gather(server, return_exceptions=True)
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    async def _serve(self) -> None:
+        """Answer until nobody waits."""
+        await self.check()
+        assert self._loaded is not None
+        while True:
+            await asyncio.sleep(_GATHER)
+            self._taken, self._waiting = self._waiting, []
+            if not self._taken:
+                return
+            await self._answer(self._loaded, self._taken)
+
+    def _served(self, server: asyncio.Task[None]) -> None:
+        """Whatever ended the serving, nobody waits for ever."""
+        unanswered = [call for call in self._taken + self._waiting if not call.reply.done()]
+        if server.cancelled():
+            for call in unanswered:
+                call.reply.cancel()
+        elif (error := server.exception()) is not None:
+            for call in unanswered:
+                call.fail(error)
+            self._waiting = []
+
+    async def _answer(self, loaded: _Loaded, calls: list[_Call]) -> None:
+        await asyncio.to_thread(_encode, loaded, calls)
+        ready = [call for call in calls if not call.reply.done() and call.room(loaded)]
+        ready.sort(key=lambda call: (call.sampling_key, len(call.prompt)))
+        while ready:
+            batch = ready[: self._batch(ready)]
+            try:
+                replies = await asyncio.to_thread(loaded.generate, batch)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if len(batch) == 1:
+                    batch[0].fail(RequestError(f"out of memory on a prompt of {len(batch[0].prompt)} tokens ({error})"))
+                    ready = ready[1:]
+                self._positions //= 2
+                continue
+            ready = ready[len(batch) :]
+            for call, reply in zip(batch, replies, strict=True):
+                call.give(reply)
+
+    def _batch(self, ready: list[_Call]) -> int:
+        """How many of the first calls fit one batch: same sampling, few enough rows and positions."""
+        size = 1
+        while size < min(len(ready), self._rows):
+            call = ready[size]
+            width = len(call.prompt) + call.request.sampling.max_tokens
+            if call.sampling_key != ready[0].sampling_key or (size + 1) * width > self._positions:
+                break
+            size += 1
+        return size
+
+
+class _Call:
+    """One request that waits, its prompt as tokens, and where its reply goes."""
+
+    def __init__(self, request: Request, reply: asyncio.Future[Reply]) -> None:
+        self.request = request
+        self.reply = reply
+        self.prompt: list[int] = []
+        sampling = request.sampling
+        self.sampling_key = (sampling.max_tokens, sampling.temperature, sampling.top_p)
+
+    def room(self, loaded: _Loaded) -> bool:
+        needed, most = len(self.prompt) + self.request.sampling.max_tokens, loaded.positions
+        if most is None or needed <= most:
+            return True
+        self.fail(
+            RequestError(
+                f"the prompt has {len(self.prompt)} tokens and max_tokens is {self.request.sampling.max_tokens}, "
+                f"but the model has {most} positions"
+            )
+        )
+        return False
+
+    def give(self, reply: Reply) -> None:
+        if not self.reply.done():
+            self.reply.set_result(reply)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    tokenizer: Any
+    network: Any
+    stops: tuple[int, ...]
+    """Tokens that end a reply: end of sequence, and end of turn where the chat template has one."""
+    positions: int | None
+    """Most tokens of prompt and reply together; None where the architecture sets no limit."""
+
+    def generate(self, batch: list[_Call]) -> list[Reply]:
+        sampling = batch[0].request.sampling
+        width = max(len(call.prompt) for call in batch)
+        device = self.network.device
+        pad = self.stops[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        tokens = torch.tensor([[pad] * (width - len(call.prompt)) + call.prompt for call in batch], device=device)
+        mask = torch.tensor([[0] * (width - len(call.prompt)) + [1] * len(call.prompt) for call in batch], device=device)
+        with torch.inference_mode():
+            written = self.network.generate(
+                input_ids=tokens,
+                attention_mask=mask,
+                max_new_tokens=sampling.max_tokens,
+                do_sample=False,
+                eos_token_id=list(self.stops),
+                pad_token_id=pad,
+                logits_processor=_sampler(sampling, [call.request for call in batch], device),
+                # What a checkpoint suggests for sampling would be refused beside do_sample=False; ours is above.
+                temperature=1.0,
+                top_p=1.0,
+                top_k=50,
+            )
+        return [
+            self._reply(call, row[width:].tolist()) for call, row in zip(batch, written, strict=True)
+        ]
+
+    def _reply(self, call: _Call, written: list[int]) -> Reply:
+        end = next((at for at, token in enumerate(written) if token in self.stops), None)
+        text = self.tokenizer.decode(written[:end], skip_special_tokens=True)
+        if self.tokenizer.chat_template is None:
+            text, turn, _ = text.partition(_PLAIN_TURN)
+            finished = end is not None or bool(turn)
+        else:
+            finished = end is not None
+        count = len(written) if end is None else end + 1
+        usage = Usage(prompt_tokens=len(call.prompt), completion_tokens=count)
+        return Reply(text=text.strip(), finish_reason="stop" if finished else "length", usage=usage)
+
+
+class _OwnNoise(LogitsProcessor):
+    """Adds Gumbel noise from one generator per row: the largest sum is an exact draw from the softmax."""
+
+    def __init__(self, generators: list[torch.Generator]) -> None:
+        self._generators = generators
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        noise = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores.float() - noise.log()
+
+
+def _sampler(sampling: Sampling, requests: list[Request], device: torch.device) -> LogitsProcessorList:
+    if sampling.temperature == 0:
+        return LogitsProcessorList()
+    steps: list[LogitsProcessor] = []
+    if sampling.temperature != 1:
+        steps.append(TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_p < 1:
+        steps.append(TopPLogitsWarper(sampling.top_p))
+    seeds = [int(request.identity(""), 16) % 2**63 for request in requests]
+    steps.append(_OwnNoise([torch.Generator(device).manual_seed(seed) for seed in seeds]))
+    return LogitsProcessorList(steps)
+
+
+def _encode(loaded: _Loaded, calls: list[_Call]) -> None:
+    for call in calls:
+        call.prompt = _prompt(loaded.tokenizer, call.request.messages)
+
+
+def _prompt(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
+    if tokenizer.chat_template is None:
+        system = "".join(f"{message.content}\n\n" for message in messages if message.role == "system")
+        turns = [f"{message.role.title()}: {message.content}\n" for message in messages if message.role != "system"]
+        ids: list[int] = tokenizer(system + "".join(turns) + "Assistant:")["input_ids"]
+        return ids
+    try:
+        return _chat(tokenizer, messages)
+    except jinja2.TemplateError:
+        # Some templates know no system turn: its text then leads the user's.
+        system = "".join(f"{message.content}\n\n" for message in messages if message.role == "system")
+        others = [message for message in messages if message.role != "system"]
+        first = Message(others[0].role, system + others[0].content)
+        return _chat(tokenizer, (first, *others[1:]))
+
+
+def _chat(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    ids: list[int] = tokenizer.apply_chat_template(
+        turns,
+        add_generation_prompt=True,
+        return_dict=False,
+        # Documents are data: an end-of-turn written in one stays text.
+        sanitize_control_tokens=True,
+    )
+    return ids
+
+
+def _load(source: str, device: str | None) -> _Loaded:
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if where.startswith("cuda") else torch.float32
+    shown = logging.is_progress_bar_enabled()
+    # Engrain shows progress itself.
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        network: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cannot load model {source!r}: {first} Give a folder with a Hugging Face checkpoint and its tokenizer, or a hub name"
+        ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    network.to(where).eval()
+    return _Loaded(
+        tokenizer=tokenizer,
+        network=network,
+        stops=_stops(tokenizer, network),
+        positions=getattr(network.config, "max_position_embeddings", None),
+    )
+
+
+def _stops(tokenizer: Any, network: Any) -> tuple[int, ...]:
+    configured = network.generation_config.eos_token_id
+    found = list(configured) if isinstance(configured, list) else [configured]
+    found = [tokenizer.eos_token_id, *found, _end_of_turn(tokenizer)]
+    stops = tuple(dict.fromkeys(token for token in found if token is not None))
+    if not stops:
+        raise UserError(f"the tokenizer of {network.name_or_path!r} has no end-of-sequence token; set eos_token in it")
+    return stops
+
+
+def _end_of_turn(tokenizer: Any) -> int | None:
+    """The first special token after an assistant's last word in the chat template."""
+    if tokenizer.chat_template is None:
+        return None
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    end = None
+    for token in reversed(tokenizer.apply_chat_template(turns, return_dict=False)):
+        if token in tokenizer.all_special_ids and token != tokenizer.unk_token_id:
+            end = token
+        elif tokenizer.decode([token]).strip():
+            break
+    return end

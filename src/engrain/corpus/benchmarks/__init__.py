@@ -1,0 +1,1 @@
+"""Loaders of public benchmarks in their own formats: one file each, chosen by `corpus.format`."""

@@ -1,0 +1,5 @@
+"""Mixture: question-answer pairs, documents and replay, in exact shares of tokens, packed."""
+
+from engrain.mix.settings import MixtureSettings, ReplaySettings
+
+__all__ = ["MixtureSettings", "ReplaySettings"]

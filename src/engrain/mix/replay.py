@@ -1,0 +1,168 @@
+"""General text for replay: local txt, jsonl and parquet files, or a dataset of the hub, streamed.
+
+Knows nothing of tokens. The texts of one source and seed always come in the same order, so a
+smaller mixture's replay is the beginning of a larger one's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engrain import store
+from engrain.errors import MissingExtra, UserError
+from engrain.mix.settings import ReplaySettings
+
+_SUFFIXES = (".txt", ".jsonl", ".parquet")
+_PASSAGE = 4000
+"""Characters after which a passage of a txt file ends with its paragraph (about 1,000 tokens)."""
+_BUFFER = 10_000
+"""Texts among which the next one is drawn: some 40 MB of passages."""
+
+
+class Replay:
+    """One opened source. Raises UserError where it is neither a file, a folder nor a dataset."""
+
+    def __init__(self, settings: ReplaySettings) -> None:
+        """Open `settings.source`, which is not None."""
+        assert settings.source is not None
+        self.share, self.source = settings.share, settings.source
+        self._settings = settings
+        source = self.source
+        path = Path(source).expanduser()
+        self._files = _files(path) if path.exists() else None
+        if self._files is None and (source.startswith((".", "/", "~")) or path.suffix in _SUFFIXES):
+            raise UserError(
+                f"replay source {source!r} does not exist; "
+                "give a txt, jsonl or parquet file, or a dataset's name on the hub"
+            )
+        self._revision = "" if self._files is not None else _revision(source)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings, and the texts' content wherever they lie; of the hub, the revision."""
+        if self._files is None:
+            return {**self._settings.identity(), "source": f"{self.source}@{self._revision}"}
+        hashes = []
+        for file in self._files:
+            with open(file, "rb") as stream:
+                hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        return {**self._settings.identity(), "source": store.fingerprint(hashes)}
+
+    def texts(self, seed: int) -> Iterator[str]:
+        """All texts that hold anything, shuffled."""
+        plain = self._hub_texts() if self._files is None else self._file_texts(self._files)
+        return _shuffled((text for text in plain if text.strip()), seed)
+
+    def _file_texts(self, files: list[Path]) -> Iterator[str]:
+        readers = {".txt": _passages, ".jsonl": self._json_lines, ".parquet": self._column}
+        for file in files:
+            yield from readers[file.suffix](file)
+
+    def _json_lines(self, file: Path) -> Iterator[str]:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                where = f"file {str(file)!r}, line {number}"
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise UserError(f"replay {where} is not JSON ({error.msg}); mend it") from error
+                if not isinstance(row, dict):
+                    raise UserError(f"replay {where} is not a JSON object; mend it")
+                yield self._text(row, where)
+
+    def _column(self, file: Path) -> Iterator[str]:
+        field = self._settings.text_field
+        try:
+            with pq.ParquetFile(file) as table:
+                names = table.schema_arrow.names
+                self._text(dict.fromkeys(names, ""), f"file {str(file)!r}")
+                for batch in table.iter_batches(batch_size=1000, columns=[field]):
+                    yield from (str(text) for text in batch[field].to_pylist() if text is not None)
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                f"replay file {str(file)!r} is not Parquet; leave it out or mend it"
+            ) from error
+
+    def _hub_texts(self) -> Iterator[str]:
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("replay from a dataset of the hub", "hub") from error
+        rows = datasets.load_dataset(
+            self.source,
+            self._settings.subset,
+            split="train",
+            streaming=True,
+            revision=self._revision or None,
+        )
+        for row in rows:
+            yield self._text(row, f"dataset {self.source!r}")
+
+    def _text(self, row: dict[str, Any], where: str) -> str:
+        field = self._settings.text_field
+        if not isinstance(row.get(field), str):
+            raise UserError(
+                f"replay {where} has no text in field {field!r}; "
+                f"set replay.text_field to one of {sorted(row)}"
+            )
+        return str(row[field])
+
+
+def _files(path: Path) -> list[Path]:
+    candidates = [path] if path.is_file() else sorted(path.rglob("*"))
+    found = [file for file in candidates if file.is_file() and file.suffix in _SUFFIXES]
+    if not found:
+        raise UserError(f"replay source {str(path)!r} holds no txt, jsonl or parquet file; add one")
+    return found
+
+
+def _passages(file: Path) -> Iterator[str]:
+    """A txt file in passages of whole paragraphs, or of whole lines where paragraphs are long."""
+    lines: list[str] = []
+    size = 0
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            lines.append(line)
+            size += len(line)
+            if size >= 2 * _PASSAGE or (size >= _PASSAGE and not line.strip()):
+                yield "".join(lines).strip()
+                lines, size = [], 0
+    yield "".join(lines).strip()
+
+
+def _shuffled(texts: Iterable[str], seed: int) -> Iterator[str]:
+    draw = random.Random(seed)
+    buffer: list[str] = []
+    for text in texts:
+        if len(buffer) < _BUFFER:
+            buffer.append(text)
+            continue
+        index = draw.randrange(_BUFFER)
+        yield buffer[index]
+        buffer[index] = text
+    draw.shuffle(buffer)
+    yield from buffer
+
+
+def _revision(name: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The root error of the HTTP library underneath: httpx in some versions, httpx2 in others.
+    http_error: type[Any] = HfHubHTTPError.__bases__[0]
+    try:
+        return str(HfApi().dataset_info(name, timeout=10).sha)
+    except (http_error, OSError, HFValidationError) as error:
+        raise UserError(
+            f"replay source {name!r} is neither a file nor a dataset reachable on the hub; "
+            "check the name and the network, or give the path of a txt, jsonl or parquet file"
+        ) from error

@@ -1,0 +1,300 @@
+"""The settings of a whole run: one strict `Recipe`, composed of the stages' own; a YAML file each.
+
+Knows how a recipe is written and what is wrong with one that is not right. Knows nothing of the
+order of the stages (see `pipeline`), and loads none of them: their `settings.py` files are light.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+import engrain.testbed
+from engrain.backends.settings import GeneratorSettings
+from engrain.corpus.settings import CorpusSettings, QuestionSettings
+from engrain.errors import UserError
+from engrain.evaluate.settings import EvaluationSettings
+from engrain.mix.settings import MixtureSettings
+from engrain.retrieve.settings import RetrievalSettings
+from engrain.settings import Settings
+from engrain.synthesize.settings import SynthesisSettings
+from engrain.train.settings import TrainingSettings
+
+_SIZES = {"k": 10**3, "m": 10**6, "b": 10**9}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmb])", re.IGNORECASE)
+_FRACTION = re.compile(r"(\d+)\s*/\s*([1-9]\d*)")
+TESTBED_STUDENT = "testbed"
+
+
+class StudentSettings(Settings):
+    """The model that is taught."""
+
+    model: str
+    """A folder with a Hugging Face causal language model, a name on the hub, or `testbed` for the
+    student that comes with Engrain."""
+
+    @property
+    def path(self) -> str:
+        """What the stages load: a folder or a hub name."""
+        if self.model == TESTBED_STUDENT:
+            return str(Path(engrain.testbed.__file__).parent / "student")
+        return self.model
+
+
+class ScalingSettings(Settings):
+    """The growth curve: one student is trained for each budget."""
+
+    budgets: tuple[float, ...] = (1.0,)
+    """Shares of all synthetic tokens, also as `1/4`; a smaller mixture is part of a larger one."""
+
+    @field_validator("budgets")
+    @classmethod
+    def _shares_upwards(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if not budgets or not all(0 < budget <= 1 for budget in budgets):
+            raise ValueError(
+                "each budget is a share above 0 and at most 1, and there is at least one"
+            )
+        return tuple(sorted(set(budgets)))
+
+
+class HeldOutSettings(Settings):
+    """The slice of synthetic questions that stands in where a recipe brings no questions."""
+
+    share: float = Field(0.1, gt=0.0, lt=1.0)
+    """Of each document's question-answer pairs, left out of training and asked instead."""
+    at_most: int = Field(200, ge=1)
+    """Questions in all."""
+
+
+class Recipe(Settings):
+    """Everything about a run but where its files go."""
+
+    name: str = Field(pattern=r"^[^/\\.][^/\\]*$")
+    """What the run is called: its folder, where none is given, is `runs/NAME`."""
+    seed: int = Field(0, ge=0)
+    """Of everything that is drawn: another seed is another run."""
+    corpus: CorpusSettings
+    questions: QuestionSettings | None = None
+    """Evaluation only. Without it, synthetic questions are held out, and the report says so."""
+    generator: GeneratorSettings
+    synthesis: SynthesisSettings
+    mixture: MixtureSettings = MixtureSettings()
+    student: StudentSettings
+    training: TrainingSettings = TrainingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    held_out: HeldOutSettings = HeldOutSettings()
+    scaling: ScalingSettings = ScalingSettings()
+
+
+def load(path: Path) -> Recipe:
+    """The recipe in a YAML file; relative paths in it count from the file's folder.
+
+    Raises UserError, one sentence with the key's path, where the file is missing or anything in it
+    is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the recipe {str(path)!r} ({_reason(error)}); name a YAML file"
+        ) from error
+    return parse(text, source=path.name, folder=path.resolve().parent)
+
+
+def parse(text: str, *, source: str, folder: Path) -> Recipe:
+    """The recipe in a YAML text; `source` is its name in errors, paths count from `folder`."""
+    try:
+        raw = yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML{_place(error)}") from error
+    if not isinstance(raw, Mapping):
+        raise UserError(
+            f"{source}: a recipe is a mapping of keys, not {_shown(raw)}; `engrain init` writes one"
+        )
+    return validate(raw, source=source, folder=folder)
+
+
+def validate(raw: Mapping[str, Any], *, source: str, folder: Path) -> Recipe:
+    """The recipe in plain values, as YAML gives them."""
+    prepared = _Reader(source, folder).mapping(Recipe, raw, "")
+    _place_models(prepared, folder)
+    try:
+        return Recipe.model_validate(prepared)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error)}") from error
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML, every setting spelt out: `parse` gives the same recipe back."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file, for editors; it admits the short forms `50M`, `1/16`."""
+    described = Recipe.model_json_schema()
+    _admit_short_forms(described)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
+
+
+def _admit_short_forms(node: Any) -> None:
+    if isinstance(node, list):
+        for inner in node:
+            _admit_short_forms(inner)
+        return
+    if not isinstance(node, dict):
+        return
+    for inner in node.values():
+        _admit_short_forms(inner)
+    forms = {"integer": _SIZE.pattern.replace("[kmb]", "[kKmMbB]"), "number": _FRACTION.pattern}
+    if node.get("type") in forms:
+        bounds = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type"} & set(node)
+        number = {key: node.pop(key) for key in sorted(bounds)}
+        pattern = f"^{forms[number['type']]}$"
+        node["anyOf"] = [number, {"type": "string", "pattern": pattern}]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, not a silent choice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _Reader:
+    """Turns a recipe's own way of writing into plain values, along the fields of the settings."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        self._source, self._folder = source, folder
+
+    def mapping(self, model: type[Settings], raw: Mapping[Any, Any], where: str) -> dict[str, Any]:
+        """Check the keys against the model's fields and read each value by its field's type."""
+        found = {}
+        for key, value in raw.items():
+            if key not in model.model_fields:
+                raise UserError(f"{self._source}: {_unknown(key, model, where)}")
+            inner = f"{where}.{key}" if where else str(key)
+            found[key] = self._value(model.model_fields[key].annotation, value, inner)
+        return found
+
+    def _value(self, kind: Any, value: Any, where: str) -> Any:
+        arms = _arms(kind)
+        if isinstance(value, Mapping):
+            models = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, Settings)]
+            return self.mapping(_fitting(models, value), value, where) if models else value
+        if isinstance(value, list):
+            inner = [
+                typing.get_args(arm)[0] for arm in arms if typing.get_origin(arm) in (tuple, list)
+            ]
+            return (
+                [self._value(inner[0], item, f"{where}.{i}") for i, item in enumerate(value)]
+                if inner
+                else value
+            )
+        if isinstance(value, str):
+            return self._text(arms, value)
+        return value
+
+    def _text(self, arms: tuple[Any, ...], value: str) -> Any:
+        if Path in arms:
+            return self._folder / Path(value).expanduser()
+        if str in arms:
+            return value
+        size = _SIZE.fullmatch(value)
+        if int in arms and size is not None:
+            return round(float(size[1]) * _SIZES[size[2].lower()])
+        fraction = _FRACTION.fullmatch(value)
+        if float in arms and fraction is not None:
+            return int(fraction[1]) / int(fraction[2])
+        return value
+
+
+def _place_models(prepared: Mapping[str, Any], folder: Path) -> None:
+    """Names that may be a path or a hub name: made a path where one is meant or exists."""
+    generator = prepared.get("generator")
+    mixture = prepared.get("mixture")
+    places = [(prepared.get("student"), "model")]
+    if isinstance(generator, dict) and generator.get("backend") == "transformers":
+        places.append((generator, "model"))
+    if isinstance(mixture, dict):
+        places.append((mixture.get("replay"), "source"))
+    for section, key in places:
+        value = section.get(key) if isinstance(section, dict) else None
+        if isinstance(value, str) and (value.startswith((".", "~")) or (folder / value).exists()):
+            section[key] = str(folder / Path(value).expanduser())
+
+
+def _arms(kind: Any) -> tuple[Any, ...]:
+    """The alternatives of an annotation, without the metadata around them."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return _arms(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return tuple(arm for part in typing.get_args(kind) for arm in _arms(part))
+    return (kind,)
+
+
+def _fitting(models: list[type[Settings]], value: Mapping[Any, Any]) -> type[Settings]:
+    """Among alternatives, the one whose literal fields (`backend: openai`) agree with the value."""
+    for model in models:
+        literals = {
+            name: typing.get_args(field.annotation)
+            for name, field in model.model_fields.items()
+            if typing.get_origin(field.annotation) is typing.Literal
+        }
+        if all(value.get(name, choices[0]) in choices for name, choices in literals.items()):
+            return model
+    return models[0]
+
+
+def _unknown(key: object, model: type[Settings], where: str) -> str:
+    names = list(model.model_fields)
+    place = f" in {where}" if where else ""
+    near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
+    if near:
+        return f"unknown key {key!r}{place}; did you mean {near[0]!r}?"
+    return f"unknown key {key!r}{place}; the keys there are {', '.join(names)}"
+
+
+def _sentence(error: ValidationError) -> str:
+    first, *others = error.errors()
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        said = f"{where} is missing; give it a value"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        said = f"{where} is {_shown(first['input'])}: {message[:1].lower()}{message[1:]}"
+    return f"{said} (and {len(others)} more)" if others else said
+
+
+def _shown(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _place(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f" at line {mark.line + 1}, column {mark.column + 1} ({error.problem})"
+    return f" ({' '.join(str(error).split())})"
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is not UTF-8 text"

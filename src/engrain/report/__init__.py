@@ -1,0 +1,1 @@
+"""From findings and samples to one page: `report.html`, `report.md` and the figures."""

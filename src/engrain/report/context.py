@@ -1,0 +1,203 @@
+"""What the templates see: every section's data, and which sections there are.
+
+Knows which section stands where and which files it comes from; a section whose data is missing is
+left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from engrain.records import ArmName
+from engrain.report.arms import LOOKS
+from engrain.report.browse import DRAW_SEED, Browser
+from engrain.report.charts import Growth, Measured, growth
+from engrain.report.facts import Facts
+from engrain.report.findings import Findings, KindResult
+from engrain.report.formats import plural
+from engrain.report.questions import CHANGES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section of the page; its template is `sections/ID.html`."""
+
+    id: str
+    title: str
+    files: tuple[str, ...]
+    """The files of the run from which its numbers come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of question, with the arms at their largest budgets."""
+
+    name: str
+    n: int
+    results: tuple[KindResult, ...]
+
+
+def context(
+    findings: Findings,
+    facts: Facts,
+    questions: Browser | None,
+    samples: Browser | None,
+    *,
+    recipe: Mapping[str, Any],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Everything the templates read."""
+    largest = findings.largest()
+    chart = growth([_measured(result) for result in findings.arms])
+    kinds = _kinds(findings, {arm: result.budget for arm, result in largest.items()})
+    last = facts.made[-1]
+    shown_recipe = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+    return {
+        "name": str(recipe.get("name", "run")),
+        "finished": last.started[:10],
+        "findings": findings,
+        "facts": facts,
+        "largest": largest,
+        "retrieves": any(result.retrieval_recall is not None for result in largest.values()),
+        "growth": chart,
+        "kinds": kinds,
+        "questions": questions,
+        "samples": samples,
+        "has_prompts": samples is not None and bool(samples.data["prompts"]),
+        "looks": LOOKS,
+        "draw_seed": DRAW_SEED,
+        "recipe": shown_recipe,
+        "versions": last.versions,
+        "changes": CHANGES,
+        "fence": _fence(shown_recipe),
+        "notes": list(notes),
+        "limits": _limits(findings, facts, chart, notes),
+        "sections": _sections(findings, facts, chart, kinds, questions, samples),
+    }
+
+
+def _sections(
+    findings: Findings,
+    facts: Facts,
+    chart: Growth | None,
+    kinds: Sequence[Kind],
+    questions: Browser | None,
+    samples: Browser | None,
+) -> list[Section]:
+    rejected = [
+        name
+        for name, there in (
+            ("synthetic/rejected/*.parquet", facts.refused),
+            ("corpus/skipped.parquet", facts.left_out),
+        )
+        if there
+    ]
+    costs = ("synthetic/usage.json",) if facts.generation else ()
+    entries = [
+        ("answer", "Result", ("findings/arms.json", "findings/verdict.json"), True),
+        ("growth", "Growth with synthetic tokens", ("findings/arms.json",), chart is not None),
+        ("kinds", "By kind of question", ("findings/by_kind.json",), bool(kinds)),
+        ("comparisons", "Comparisons", ("findings/comparisons.json",), bool(findings.comparisons)),
+        ("questions", "Questions", ("attempts/*/attempts.parquet",), questions is not None),
+        (
+            "samples",
+            "Training texts",
+            ("synthetic/kept/*.parquet", "synthetic/requests/*.parquet"),
+            samples is not None,
+        ),
+        ("rejected", "Rejected", tuple(rejected), bool(rejected)),
+        ("mixture", "Mixture", ("mixture/*/composition.json",), bool(facts.mixtures)),
+        ("cost", "Cost and time", (*costs, "*/record.json"), True),
+        ("limits", "What this run cannot show", (), True),
+        ("settings", "Settings and versions", ("*/record.json",), True),
+    ]
+    return [
+        Section(id=name, title=title, files=files) for name, title, files, there in entries if there
+    ]
+
+
+def _kinds(findings: Findings, budgets: Mapping[ArmName, int]) -> list[Kind]:
+    """The kinds at the budgets of the main table; none where there is one: the table has it."""
+    found: dict[str, list[KindResult]] = {}
+    for result in findings.kinds:
+        if budgets.get(result.arm) == result.budget:
+            found.setdefault(result.kind, []).append(result)
+    if len(found) < 2:
+        return []
+    return [
+        Kind(name=name, n=max(result.n for result in results), results=tuple(results))
+        for name, results in found.items()
+    ]
+
+
+def _measured(result: Any) -> Measured:
+    return Measured(
+        arm=result.arm,
+        budget=result.budget,
+        accuracy=result.accuracy,
+        low=result.low,
+        high=result.high,
+    )
+
+
+def _limits(
+    findings: Findings, facts: Facts, chart: Growth | None, notes: Sequence[str]
+) -> list[str]:
+    """What a reader must not conclude: the notes, the verdict's, and what was not measured."""
+    limits = list(notes) + [note for note in findings.verdict.notes if note not in notes]
+    limits += _unasked(facts)
+    largest = findings.largest()
+    if "rag" not in largest and "trained" in largest:
+        limits.append(
+            "Retrieval was not measured, so this run does not say whether training was worth it."
+        )
+    if chart is None and any(result.budget for result in findings.arms):
+        limits.append("One budget was trained, so nothing is said about growth.")
+    if any(result.budget for result in findings.arms):
+        limits.append(
+            "Each student was trained once: the intervals cover which questions and documents were "
+            "asked, not how another training seed would have come out."
+        )
+    blind = [row for row in findings.comparisons if row.p_holm >= 0.05]
+    if blind:
+        limits.append(
+            "A comparison that shows no difference does not show equality: the column Detectable "
+            "says how large a difference it could have seen."
+        )
+    if (
+        not any(result.retrieval_recall is not None for result in findings.arms)
+        and "rag" in largest
+    ):
+        limits.append(
+            "The questions name no evidence passages, so it is not known whether RAG failed at "
+            "finding or at reading."
+        )
+    return limits
+
+
+def _unasked(facts: Facts) -> list[str]:
+    """Questions and answers that are missing from every number above."""
+    limits = []
+    for reason, number in sorted(
+        {reason: n for row in facts.evaluated for reason, n in (row.skipped or {}).items()}.items()
+    ):
+        limits.append(
+            f"{plural(number, 'question')} could not be asked ({reason}) and count nowhere."
+        )
+    for row in facts.evaluated:
+        if row.failed:
+            limits.append(
+                f"{plural(row.failed, 'answer')} of the student {row.label} failed to arrive."
+            )
+    return limits
+
+
+def _fence(text: str) -> str:
+    """A Markdown fence that the text cannot close."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return "`" * max(3, longest + 1)

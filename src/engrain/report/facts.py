@@ -1,0 +1,264 @@
+"""What artifacts say of themselves: how each was made, what was rejected, mixed and spent.
+
+Reads `record.json`, `usage.json`, `composition.json` and the rejected rows. Counts rows; estimates
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engrain.artifacts import SKIPPED, rejected, skipped
+from engrain.store import RECORD, Artifact
+
+COMPOSITION = "composition.json"
+USAGE = "usage.json"
+
+# A few examples show what a reason means.
+_EXAMPLES = 3
+_EXAMPLE_CHARACTERS = 500
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """How one artifact was made: its record."""
+
+    label: str
+    """Its folder in the run, `checkpoint/1`."""
+    fingerprint: str
+    started: str
+    seconds: float
+    commit: str | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Replies that are not trained on, of one method and for one reason."""
+
+    method: str
+    reason: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+    """A few of them: the detail recorded, and the beginning of the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Files, rows and questions that are not in the corpus, for one reason."""
+
+    reason: str
+    count: int
+    sources: tuple[str, ...]
+    """A few of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One component of a mixture, as realised."""
+
+    name: str
+    texts: int
+    tokens: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """One training mixture; tokens are the student's."""
+
+    label: str
+    tokens: int
+    synthetic_tokens: int
+    source_tokens: int
+    """Of all source documents, for comparison."""
+    sequences: int
+    padding: float
+    """Share of positions that hold nothing."""
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one method, or all, asked of the generator. None stands for what was not counted."""
+
+    requests: int | None = None
+    failures: int | None = None
+    prompt_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    kept_tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """`usage.json`."""
+
+    model: str
+    total: Spent
+    methods: Mapping[str, Spent]
+    from_ledger: int | None
+    """Replies that an earlier, interrupted run had paid for."""
+    stopped: Mapping[str, str]
+    """Methods that ended before their budget, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What `train` or `evaluate` counted, as far as it did."""
+
+    label: str
+    parameters: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    precision: str | None = None
+    device: str | None = None
+    attempts: int | None = None
+    failed: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    skipped: Mapping[str, int] | None = None
+    """Questions that could not be asked, by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of it."""
+
+    made: tuple[Made, ...]
+    refused: tuple[Refused, ...]
+    left_out: tuple[LeftOut, ...]
+    mixtures: tuple[Mixture, ...]
+    generation: Generation | None
+    """None where no usage was recorded."""
+    trained: tuple[Counted, ...]
+    evaluated: tuple[Counted, ...]
+
+
+def read_facts(
+    findings: Artifact,
+    corpus: Artifact,
+    synthetic: Artifact,
+    mixtures: Sequence[Artifact],
+    checkpoints: Sequence[Artifact],
+    attempts: Sequence[Artifact],
+) -> Facts:
+    """Read them all."""
+    in_order = [corpus, synthetic, *mixtures, *checkpoints, *attempts, findings]
+    return Facts(
+        made=tuple(_made(artifact) for artifact in in_order),
+        refused=tuple(_refused(synthetic)),
+        left_out=tuple(_left_out(corpus)),
+        mixtures=tuple(_mixtures(mixtures)),
+        generation=_generation(synthetic),
+        trained=tuple(_counted(artifact) for artifact in checkpoints),
+        evaluated=tuple(_counted(artifact) for artifact in attempts),
+    )
+
+
+def _made(artifact: Artifact) -> Made:
+    record = json.loads((artifact.path / RECORD).read_text(encoding="utf-8"))
+    nested = artifact.stage in ("mix", "train", "evaluate")
+    return Made(
+        label=f"{artifact.path.parent.name}/{artifact.path.name}" if nested else artifact.path.name,
+        fingerprint=record["fingerprint"],
+        started=record["started"],
+        seconds=record["seconds"],
+        commit=record["commit"],
+        versions=record["versions"],
+    )
+
+
+def _refused(synthetic: Artifact) -> list[Refused]:
+    """Rejected replies by method and reason, the commonest first."""
+    counts: dict[tuple[str, str], int] = {}
+    examples: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row in rejected(synthetic):
+        key = (row.method, row.reason)
+        counts[key] = counts.get(key, 0) + 1
+        if counts[key] <= _EXAMPLES:
+            beginning = (row.detail[:_EXAMPLE_CHARACTERS], row.text[:_EXAMPLE_CHARACTERS])
+            examples.setdefault(key, []).append(beginning)
+    return [
+        Refused(method=method, reason=reason, count=count, examples=tuple(examples[method, reason]))
+        for (method, reason), count in sorted(
+            counts.items(), key=lambda entry: (-entry[1], entry[0])
+        )
+    ]
+
+
+def _left_out(corpus: Artifact) -> list[LeftOut]:
+    """What the corpus left out, by reason, the commonest first."""
+    # A corpus whose questions were held out is rewritten without this file.
+    if not (corpus.path / SKIPPED).exists():
+        return []
+    counts: dict[str, int] = {}
+    sources: dict[str, list[str]] = {}
+    for row in skipped(corpus):
+        counts[row.reason] = counts.get(row.reason, 0) + 1
+        if counts[row.reason] <= _EXAMPLES:
+            sources.setdefault(row.reason, []).append(row.source[:_EXAMPLE_CHARACTERS])
+    return [
+        LeftOut(reason=reason, count=count, sources=tuple(sources[reason]))
+        for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    ]
+
+
+def _mixtures(mixtures: Sequence[Artifact]) -> Iterator[Mixture]:
+    for artifact in mixtures:
+        raw = _object(artifact.path / COMPOSITION)
+        if raw is None:
+            continue
+        parts = [
+            Part(name=name, texts=part["texts"], tokens=part["tokens"], share=part["share"])
+            for name, part in raw["components"].items()
+            if part["tokens"]
+        ]
+        yield Mixture(
+            label=artifact.path.name,
+            tokens=raw["tokens"],
+            synthetic_tokens=raw["synthetic_tokens"],
+            source_tokens=raw["source_tokens"],
+            sequences=raw["sequences"],
+            padding=raw["padding"]["share"],
+            parts=tuple(parts),
+        )
+
+
+def _generation(synthetic: Artifact) -> Generation | None:
+    raw = _object(synthetic.path / USAGE)
+    if raw is None:
+        return None
+    return Generation(
+        model=raw["model"],
+        total=_known(Spent, raw),
+        methods={name: _known(Spent, spent) for name, spent in raw["methods"].items()},
+        from_ledger=raw.get("from_ledger"),
+        stopped=raw["stopped"],
+    )
+
+
+def _counted(artifact: Artifact) -> Counted:
+    return _known(Counted, {**artifact.counts, "label": artifact.path.name})
+
+
+def _known(kind: type[_Row], raw: Mapping[str, Any]) -> _Row:
+    """The fields of `kind` that are there."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: raw[name] for name in names if name in raw})
+
+
+def _object(path: Path) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    assert isinstance(found, dict), path
+    return found

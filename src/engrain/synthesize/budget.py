@@ -1,0 +1,96 @@
+"""What was spent, and whether there is more. Knows tokens, requests and money; knows nothing of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engrain.backends.base import Reply, Usage
+from engrain.backends.settings import Price
+from engrain.synthesize.settings import BudgetSettings
+
+
+@dataclass(slots=True)
+class Spent:
+    """A running sum."""
+
+    requests: int = 0
+    failures: int = 0
+    usage: Usage = field(default_factory=Usage)
+    kept_tokens: int = 0
+    """Completion tokens of the texts that were kept."""
+
+    def count(self, reply: Reply | None) -> None:
+        """Add one request: its reply, or None where it failed."""
+        self.requests += 1
+        if reply is None:
+            self.failures += 1
+            return
+        total, new = self.usage, reply.usage
+        self.usage = Usage(
+            prompt_tokens=total.prompt_tokens + new.prompt_tokens,
+            cached_prompt_tokens=total.cached_prompt_tokens + new.cached_prompt_tokens,
+            completion_tokens=total.completion_tokens + new.completion_tokens,
+        )
+
+    def as_json(self, price: Price | None) -> dict[str, int | float | None]:
+        """For `usage.json`; money is None where there is no price."""
+        return {
+            "requests": self.requests,
+            "failures": self.failures,
+            "prompt_tokens": self.usage.prompt_tokens,
+            "cached_prompt_tokens": self.usage.cached_prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+            "kept_tokens": self.kept_tokens,
+            "usd": None if price is None else round(price.cost(self.usage), 6),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far one method may go."""
+
+    tokens: float
+    """That it may keep."""
+    requests: int | None
+    """That all methods together may have made when it ends; None: as many as it wants."""
+    usd: float | None
+    """That all methods together may have spent when it ends; None: not limited."""
+    price: Price | None
+
+    @classmethod
+    def of(cls, budget: BudgetSettings, price: Price | None, *, share: float, share_so_far: float) -> Limits:
+        """The limits of a method with `share`; with those before it, it has `share_so_far` of the whole."""
+        return cls(
+            tokens=budget.tokens * share,
+            requests=None if budget.requests is None else round(budget.requests * share_so_far),
+            usd=None if budget.usd is None else budget.usd * share_so_far,
+            price=price,
+        )
+
+    def requests_left(self, everything: Spent) -> int | None:
+        """Requests that may still be made; None: as many as wanted."""
+        return None if self.requests is None else max(0, self.requests - everything.requests)
+
+    def affordable(self, everything: Spent, expected: Usage) -> int | None:
+        """How many requests of the `expected` usage the money left pays for; None: as many as wanted."""
+        if self.usd is None or self.price is None:
+            return None
+        each = self.price.cost(expected)
+        left = self.usd - self.price.cost(everything.usage)
+        return None if each == 0 else max(0, int(left / each))
+
+
+def total(parts: Mapping[str, Spent]) -> Spent:
+    """The sum of all methods."""
+    everything = Spent()
+    for part in parts.values():
+        everything.requests += part.requests
+        everything.failures += part.failures
+        everything.kept_tokens += part.kept_tokens
+        everything.usage = Usage(
+            prompt_tokens=everything.usage.prompt_tokens + part.usage.prompt_tokens,
+            cached_prompt_tokens=everything.usage.cached_prompt_tokens + part.usage.cached_prompt_tokens,
+            completion_tokens=everything.usage.completion_tokens + part.usage.completion_tokens,
+        )
+    return everything

@@ -1,0 +1,198 @@
+"""What became of the requests: texts kept, texts rejected with a reason, tokens spent; and the files of all three.
+
+Takes results in the order of the requests, so its files depend on requests and replies alone. Knows nothing of what is
+asked next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from engrain import artifacts
+from engrain.backends.base import Reply, Request, Usage
+from engrain.backends.run import Result
+from engrain.errors import UserError
+from engrain.records import Rejected, SyntheticText
+from engrain.store import fingerprint, write_rows
+from engrain.synthesize.base import Asked, Fault, Method, Parsed, Piece, Preparation, Window
+from engrain.synthesize.budget import Spent
+from engrain.synthesize.verify import Verifier, reply_fault
+from engrain.synthesize.windows import estimated_tokens
+
+REQUESTS = "requests"
+
+# Rows of one file in `requests/`: prompts are long, so they are written as they come.
+_CHUNK = 5000
+# A leak rate of fewer texts is looked at only when all is written.
+_LEAKS_FROM = 200
+
+
+class Collector:
+    """Everything that came back so far."""
+
+    def __init__(self, out: Path, *, model: str, verifier: Verifier, leak_limit: float) -> None:
+        self._out = out
+        self._model = model
+        self._verifier = verifier
+        self._leak_limit = leak_limit
+        self._asked: list[Asked] = []
+        self._chunks = 0
+        self.kept: dict[str, list[SyntheticText]] = defaultdict(list)
+        self.rejected: dict[str, list[Rejected]] = defaultdict(list)
+        self.spent: dict[str, Spent] = defaultdict(Spent)
+        self.reasons: Counter[str] = Counter()
+
+    def texts(self, method: Method, window: Window, request: Request, result: Result) -> list[SyntheticText]:
+        """Take the result of a request for texts; returns what is kept of it."""
+        reply = self._count(window, request, result)
+        if reply is None:
+            return []
+        fault = reply_fault(reply)
+        parsed = Parsed(faults=[fault]) if fault else method.parse(reply)
+        parts: list[Piece | Fault] = [*parsed.pieces, *parsed.faults]
+        kept = []
+        request_id = self._asked[-1].request_id
+        for number, (part, tokens) in enumerate(zip(parts, _shares(reply, parts), strict=True)):
+            fault = part if isinstance(part, Fault) else self._verifier.fault(part, method.kind)
+            if fault is not None:
+                self._reject(request, fault)
+            elif not isinstance(part, Fault):
+                kept.append(_synthetic(method, request, request_id, number, part, tokens))
+        self.kept[method.name] += kept
+        self.spent[method.name].kept_tokens += sum(text.tokens for text in kept)
+        if len(self._asked) >= _CHUNK:
+            self._flush()
+        return kept
+
+    def notes(self, preparation: Preparation, window: Window, request: Request, result: Result) -> tuple[str, ...]:
+        """Take the result of a method's preparation; returns its list, empty where it cannot be used.
+
+        Lines that hold an evaluation question are left out, because the list goes into prompts.
+        """
+        reply = self._count(window, request, result)
+        if reply is None:
+            return ()
+        fault = reply_fault(reply)
+        lines = () if fault else preparation.parse(reply)
+        if not lines:
+            self._reject(request, fault or Fault(reason="unparsable", detail="no list in the reply", text=reply.text))
+        clean = []
+        for line in lines:
+            leak = self._verifier.leak(line)
+            if leak is None:
+                clean.append(line)
+            else:
+                self._reject(request, leak)
+        return tuple(clean)
+
+    def check_leaks(self, *, last: bool) -> None:
+        """Stop the run where too many texts hold evaluation questions."""
+        kept = sum(map(len, self.kept.values()))
+        seen = kept + sum(self.reasons.values())
+        leaks = self.reasons["leak"]
+        if leaks > self._leak_limit * seen and (last or seen >= _LEAKS_FROM):
+            raise UserError(
+                f"synthesize: {leaks} of {seen} synthetic texts contain an evaluation question, more than "
+                f"synthesis.leak_limit {self._leak_limit!r}; take the questions out of the corpus, or ask a generator that "
+                "does not know the benchmark"
+            )
+
+    def write(self) -> None:
+        """Write the files of everything taken."""
+        self._flush()
+        for name, texts in sorted(self.kept.items()):
+            write_rows(self._out / artifacts.KEPT / f"{name}.parquet", SyntheticText, texts)
+        for name, rows in sorted(self.rejected.items()):
+            write_rows(self._out / artifacts.REJECTED / f"{name}.parquet", Rejected, rows)
+
+    def _count(self, window: Window, request: Request, result: Result) -> Reply | None:
+        reply = _counted(request, result) if isinstance(result, Reply) else None
+        usage = Usage() if reply is None else reply.usage
+        self.spent[request.lineage.method].count(reply)
+        asked = Asked(
+            request_id=request.identity(self._model),
+            document_id=window.document_id,
+            window=window.number,
+            method=request.lineage.method,
+            strategy=request.lineage.strategy,
+            focus=request.lineage.focus,
+            sample=request.sample,
+            prompt=request.messages[-1].content,
+            prompt_tokens=usage.prompt_tokens,
+            cached_prompt_tokens=usage.cached_prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            failure="" if reply is not None else str(result),
+        )
+        self._asked.append(asked)
+        if reply is None:
+            self._reject(request, Fault(reason="failed", detail=str(result), text=""))
+        return reply
+
+    def _reject(self, request: Request, fault: Fault) -> None:
+        method = request.lineage.method
+        self.reasons[fault.reason] += 1
+        self.rejected[method].append(
+            Rejected(
+                document_id=request.lineage.document_id,
+                method=method,
+                request_id=self._asked[-1].request_id,
+                reason=fault.reason,
+                detail=fault.detail,
+                text=fault.text,
+            )
+        )
+
+    def _flush(self) -> None:
+        if self._asked:
+            write_rows(self._out / REQUESTS / f"{self._chunks:05d}.parquet", Asked, self._asked)
+            self._chunks += 1
+            self._asked = []
+
+
+def clear(out: Path) -> None:
+    """Remove what an unfinished or outdated build left: another method's files would be read as this one's."""
+    for folder in (artifacts.KEPT, artifacts.REJECTED, REQUESTS):
+        for path in (out / folder).glob("*.parquet"):
+            path.unlink()
+
+
+def _synthetic(
+    method: Method, request: Request, request_id: str, number: int, piece: Piece, tokens: int
+) -> SyntheticText:
+    return SyntheticText(
+        id=fingerprint([request_id, number]),
+        document_id=request.lineage.document_id,
+        kind=method.kind,
+        method=method.name,
+        text=piece.text,
+        question=piece.question,
+        answer=piece.answer,
+        strategy=request.lineage.strategy,
+        focus=request.lineage.focus,
+        request_id=request_id,
+        tokens=tokens,
+    )
+
+
+def _counted(request: Request, reply: Reply) -> Reply:
+    """With estimated tokens where the server reports none: an uncounted reply would never use up a budget."""
+    if reply.usage.completion_tokens or not reply.text:
+        return reply
+    prompt = sum(estimated_tokens(message.content) for message in request.messages)
+    usage = Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(reply.text))
+    return dataclasses.replace(reply, usage=usage)
+
+
+def _shares(reply: Reply, parts: Sequence[Piece | Fault]) -> list[int]:
+    """The reply's completion tokens, shared among its parts by length; they add up exactly."""
+    sizes = [1 + len(part.text) + (len(part.question) if isinstance(part, Piece) else 0) for part in parts]
+    whole, shares, before = sum(sizes), [], 0
+    for size in sizes:
+        after = before + size
+        tokens = reply.usage.completion_tokens
+        shares.append(tokens * after // whole - tokens * before // whole)
+        before = after
+    return shares

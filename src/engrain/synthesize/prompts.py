@@ -1,0 +1,49 @@
+"""Prompts: the document first, the instruction last, so that servers with prefix caching read a document once.
+
+Knows the templates in `prompts/`; a document in them is data, and cannot close its own block.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+
+from engrain.backends.base import Message
+from engrain.synthesize.base import Window
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "prompts"),
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+_TAG = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
+
+
+def user_message(template: str, window: Window, **fields: str | int) -> tuple[Message, ...]:
+    """The one message of a prompt: the window, then `template` with its fields, each on one line."""
+    lines = {name: one_line(value) if isinstance(value, str) else value for name, value in fields.items()}
+    text = _template(template).render(document=_block(window), **lines)
+    return (Message("user", text),)
+
+
+def one_line(text: str) -> str:
+    """With every run of white space as one space."""
+    return " ".join(text.split())
+
+
+@lru_cache(maxsize=None)
+def _template(name: str) -> jinja2.Template:
+    return _TEMPLATES.get_template(f"{name}.jinja")
+
+
+# Requests about one window are planned together.
+@lru_cache(maxsize=16)
+def _block(window: Window) -> str:
+    title = one_line(window.title).replace('"', "'")
+    return _template("document").render(title=_TAG.sub("< ", title), text=_TAG.sub("< ", window.text.strip()))

@@ -1,0 +1,221 @@
+"""Requests are made in rounds, so that which ones are made depends on the replies and never on their timing.
+
+A round asks every window in proportion to its length; then the tokens kept are counted, and the next round is cut to
+what is left. Knows methods, limits and the collector; knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from engrain.backends.base import Backend, Request, Usage
+from engrain.backends.ledger import Ledger
+from engrain.backends.run import Result, complete_all
+from engrain.progress import Bar
+from engrain.synthesize.base import Known, Method, Window
+from engrain.synthesize.budget import Limits, total
+from engrain.synthesize.collect import Collector
+from engrain.synthesize.schedule import Allotment
+
+# The first round learns how long replies are, on this share of the tokens; the following ones stay this far from the
+# end, until so few texts are missing that all are asked for.
+_FIRST, _FOLLOWING, _LAST_TEXTS = 1 / 16, 0.9, 32
+# However little the replies bring, a round asks for at most so many times what was asked before.
+_GROWTH = 20
+# A round of at least so many texts that brings less than this share of what the first ones brought ends the method.
+_TELLING, _FUTILE = 20, 0.05
+_FRUITLESS_ROUNDS = 3
+# Tries to get a list of a window's strategies, each round.
+_TRIES = 3
+# Closer to its target than this, a method has reached it: one more text would miss it by as much.
+_REACHED = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all methods of a stage share."""
+
+    backend: Backend
+    ledger: Ledger
+    concurrency: int
+    windows: Sequence[Window]
+    known: list[Known]
+    """For each window."""
+    questions: list[list[str]]
+    """For each window, the questions of the pairs that were kept."""
+    collector: Collector
+
+    async def ask(
+        self, planned: Iterator[tuple[int, Request]], take: Callable[[int, Request, Result], None]
+    ) -> int:
+        """Make the requests, each about the window in front of it; returns how many the ledger answered."""
+        waiting: deque[int] = deque()
+
+        def requests() -> Iterator[Request]:
+            for window, request in planned:
+                waiting.append(window)
+                yield request
+
+        tally = await complete_all(
+            self.backend,
+            requests(),
+            ledger=self.ledger,
+            concurrency=self.concurrency,
+            on_done=lambda request, result: take(waiting.popleft(), request, result),
+        )
+        return tally.from_ledger
+
+
+class Rounds:
+    """One method on its way to its share of the budget."""
+
+    def __init__(self, desk: Desk, method: Method, limits: Limits, bar: Bar) -> None:
+        self._desk = desk
+        self._method = method
+        self._limits = limits
+        self._bar = bar
+        self._sizes = [method.expected_tokens(window) for window in desk.windows]
+        self._allotment = Allotment([window.tokens for window in desk.windows], self._sizes)
+        self._planned = [0] * len(desk.windows)
+        self._lists_tried = [0] * len(desk.windows)
+        self._scale = 1.0
+        self._first_scale = 0.0
+        self._expected = 0.0
+        self._texts = 0
+        self._fruitless = 0
+        self.from_ledger = 0
+
+    async def run(self) -> str:
+        """Write until the share is reached; returns why it was not, empty where it was."""
+        spent = self._desk.collector.spent[self._method.name]
+        reason = ""
+        while not reason and spent.kept_tokens < self._limits.tokens:
+            taken = self._allot()
+            if self._method.preparation is not None:
+                taken = await self._prepare(taken)
+            if not taken:
+                break
+            before = spent.kept_tokens
+            await self._write(taken)
+            self._desk.collector.check_leaks(last=False)
+            reason = self._judge(taken, spent.kept_tokens - before)
+        if spent.kept_tokens >= _REACHED * self._limits.tokens:
+            return ""
+        return reason or self._exhausted()
+
+    def _allot(self) -> list[int]:
+        """The windows of the next round's texts."""
+        spent = self._desk.collector.spent[self._method.name]
+        left = self._limits.tokens - spent.kept_tokens
+        most = self._affordable()
+        if not self._texts:
+            # One text a window tells more than a sixteenth of a small budget.
+            tokens = max(left * _FIRST, min(left, float(sum(self._sizes))))
+            return self._allotment.take(tokens, scale=1.0, at_least=1, at_most=most)
+        each = self._scale * self._expected / self._texts
+        tokens = left if left <= _LAST_TEXTS * each else left * _FOLLOWING
+        growth = _GROWTH * self._texts
+        return self._allotment.take(
+            tokens, scale=self._scale, at_least=0, at_most=growth if most is None else min(most, growth)
+        )
+
+    def _affordable(self) -> int | None:
+        """Texts that the limits on requests and money still allow in one round."""
+        everything = total(self._desk.collector.spent)
+        requests = self._limits.requests_left(everything)
+        own = self._desk.collector.spent[self._method.name]
+        if own.requests:
+            usage = own.usage
+            expected = Usage(
+                prompt_tokens=-(-usage.prompt_tokens // own.requests),
+                cached_prompt_tokens=usage.cached_prompt_tokens // own.requests,
+                completion_tokens=-(-usage.completion_tokens // own.requests),
+            )
+        else:
+            # Nothing is known yet: no reply is longer than it may be.
+            longest = max(self._desk.windows, key=lambda window: window.tokens)
+            known = Known(lists=(("",),))
+            request = self._method.plan(longest, known, 0)
+            expected = Usage(prompt_tokens=len(request.messages[-1].content), completion_tokens=request.sampling.max_tokens)
+        money = self._limits.affordable(everything, expected)
+        if money is not None and own.requests and money > _LAST_TEXTS:
+            money = int(money * _FOLLOWING)
+        allowed = [limit for limit in (requests, money) if limit is not None]
+        return min(allowed, default=None)
+
+    async def _prepare(self, taken: list[int]) -> list[int]:
+        """Get the lists that these texts need; returns the texts whose windows have one."""
+        preparation = self._method.preparation
+        assert preparation is not None
+        desk = self._desk
+        needed = {
+            window: preparation.needed(self._planned[window] + texts) for window, texts in Counter(taken).items()
+        }
+
+        def take(window: int, request: Request, result: Result) -> None:
+            found = desk.collector.notes(preparation, desk.windows[window], request, result)
+            if found:
+                known = desk.known[window]
+                desk.known[window] = replace(known, lists=(*known.lists, found))
+
+        for _ in range(_TRIES):
+            missing = [
+                window for window in sorted(needed) for _ in range(needed[window] - len(desk.known[window].lists))
+            ]
+            missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
+            if not missing:
+                break
+            self.from_ledger += await desk.ask(self._lists(missing), take)
+        without = {window for window in needed if not desk.known[window].lists}
+        self._allotment.give_up(without)
+        ready = [window for window in taken if window not in without]
+        return ready[: self._limits.requests_left(total(desk.collector.spent))]
+
+    def _lists(self, windows: list[int]) -> Iterator[tuple[int, Request]]:
+        preparation = self._method.preparation
+        assert preparation is not None
+        for window in windows:
+            yield window, preparation.plan(self._desk.windows[window], self._lists_tried[window])
+            self._lists_tried[window] += 1
+
+    async def _write(self, taken: list[int]) -> None:
+        desk = self._desk
+
+        def planned() -> Iterator[tuple[int, Request]]:
+            for window in taken:
+                yield window, self._method.plan(desk.windows[window], desk.known[window], self._planned[window])
+                self._planned[window] += 1
+
+        def take(window: int, request: Request, result: Result) -> None:
+            kept = desk.collector.texts(self._method, desk.windows[window], request, result)
+            desk.questions[window] += [text.question for text in kept if text.question]
+            self._bar.advance(sum(text.tokens for text in kept))
+
+        self.from_ledger += await desk.ask(planned(), take)
+
+    def _judge(self, taken: list[int], gained: int) -> str:
+        """Learn from a round; returns why there should be no other, empty where there should."""
+        expected = sum(self._sizes[window] for window in taken)
+        self._expected += expected
+        self._texts += len(taken)
+        kept = self._desk.collector.spent[self._method.name].kept_tokens
+        if kept:
+            self._scale = kept / self._expected
+            self._first_scale = self._first_scale or self._scale
+        self._fruitless = 0 if gained else self._fruitless + 1
+        telling = len(taken) >= _TELLING
+        if self._fruitless >= _FRUITLESS_ROUNDS or (telling and gained < _FUTILE * expected * self._first_scale):
+            return f"the last {len(taken)} replies brought hardly anything new"
+        if telling and not kept:
+            return f"nothing in {len(taken)} replies could be used"
+        return ""
+
+    def _exhausted(self) -> str:
+        everything = total(self._desk.collector.spent)
+        if self._limits.requests_left(everything) == 0:
+            return "the limit on requests was reached"
+        if self._limits.usd is not None and self._affordable() == 0:
+            return "the limit on money was reached"
+        return "no window had anything more to ask for"

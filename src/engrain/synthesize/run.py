@@ -1,0 +1,200 @@
+"""The stage `synthesize`: corpus and generator in, synthetic texts out.
+
+Knows the order of the methods and the files; what is asked is decided in `rounds`, what is kept in `collect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engrain import artifacts
+from engrain.backends.base import Backend
+from engrain.backends.ledger import Ledger
+from engrain.backends.settings import Price
+from engrain.errors import UserError
+from engrain.progress import Progress
+from engrain.store import Artifact, run_stage, write_json
+from engrain.synthesize.base import Known, Method, Window
+from engrain.synthesize.budget import Limits, total
+from engrain.synthesize.collect import Collector, clear
+from engrain.synthesize.leak import LeakGuard
+from engrain.synthesize.methods import methods
+from engrain.synthesize.plan import estimate
+from engrain.synthesize.rounds import Desk, Rounds
+from engrain.synthesize.settings import SynthesisSettings
+from engrain.synthesize.verify import Verifier
+from engrain.synthesize.windows import windows
+
+LEDGER = "ledger.sqlite"
+USAGE = "usage.json"
+
+
+def synthesize(
+    corpus: Artifact,
+    generator: Backend,
+    settings: SynthesisSettings,
+    out: Path,
+    *,
+    seed: int,
+    concurrency: int,
+    progress: Progress,
+    price: Price | None = None,
+) -> Artifact:
+    """Have `generator` write about the corpus until the budget is reached.
+
+    Interrupted and run again, it asks for nothing that was answered, and its `kept/*.parquet` are byte for byte those of
+    an uninterrupted run. The generator's connections are closed at the end.
+
+    Args:
+        corpus: What is written about; its evaluation questions are only guarded against.
+        generator: Writes.
+        settings: What is written, and the budget.
+        out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`, `requests/*.parquet`,
+            `ledger.sqlite`, `usage.json`.
+        seed: Another seed draws other replies to the same prompts.
+        concurrency: Requests in flight.
+        progress: Told of tokens kept.
+        price: What tokens cost; needed by a budget in money.
+
+    Raises:
+        UserError: Where nothing usable came back, the generator keeps failing, or texts leak evaluation questions.
+    """
+    if settings.budget.usd is not None and price is None:
+        raise UserError(
+            f"synthesis.budget.usd is {settings.budget.usd!r} but the generator has no price; set generator.price"
+        )
+    identity = {**settings.identity(), "generator": generator.model, "seed": seed}
+    if settings.budget.usd is not None and price is not None:
+        identity["price"] = price.identity()
+    stage = _Stage(corpus, generator, settings, seed, concurrency, progress, price)
+    inputs = {"corpus": corpus.fingerprint}
+    return run_stage(
+        out, stage="synthesize", settings=identity, inputs=inputs, build=stage.build, say=progress.say
+    )
+
+
+class _Stage:
+    def __init__(
+        self,
+        corpus: Artifact,
+        generator: Backend,
+        settings: SynthesisSettings,
+        seed: int,
+        concurrency: int,
+        progress: Progress,
+        price: Price | None,
+    ) -> None:
+        self._corpus = corpus
+        self._generator = generator
+        self._settings = settings
+        self._seed = seed
+        self._concurrency = concurrency
+        self._progress = progress
+        self._price = price
+        self._stopped: dict[str, str] = {}
+        self._from_ledger = 0
+
+    def build(self, out: Path) -> Mapping[str, Any]:
+        started = time.monotonic()
+        planned = estimate(self._corpus, self._settings, price=self._price)
+        cut = list(windows(artifacts.documents(self._corpus), self._settings.window))
+        if not cut:
+            raise UserError(f"synthesize: no document in {str(self._corpus.path)!r} has any text")
+        guard = LeakGuard(artifacts.questions(self._corpus))
+        self._warn(guard, cut)
+        clear(out)
+        collector = Collector(
+            out, model=self._generator.model, verifier=Verifier(guard), leak_limit=self._settings.leak_limit
+        )
+        with Ledger(out / LEDGER) as ledger:
+            desk = Desk(
+                backend=self._generator,
+                ledger=ledger,
+                concurrency=self._concurrency,
+                windows=cut,
+                known=[Known()] * len(cut),
+                questions=[[] for _ in cut],
+                collector=collector,
+            )
+            asyncio.run(self._write(desk))
+        collector.write()
+        usage = self._usage(collector, time.monotonic() - started)
+        write_json(out / USAGE, {**usage, "planned": planned.as_json()})
+        return self._counts(collector, cut)
+
+    async def _write(self, desk: Desk) -> None:
+        budget, so_far = self._settings.budget, 0.0
+        try:
+            for method, share in methods(self._settings, seed=self._seed):
+                so_far += share
+                limits = Limits.of(budget, self._price, share=share, share_so_far=so_far)
+                await self._run(desk, method, limits)
+        finally:
+            await self._generator.aclose()
+        desk.collector.check_leaks(last=True)
+
+    async def _run(self, desk: Desk, method: Method, limits: Limits) -> None:
+        for window, asked in enumerate(desk.questions):
+            desk.known[window] = replace(desk.known[window], questions=tuple(dict.fromkeys(asked)))
+        with self._progress.bar(f"synthesize {method.name}", round(limits.tokens), "tokens") as bar:
+            rounds = Rounds(desk, method, limits, bar)
+            reason = await rounds.run()
+        self._from_ledger += rounds.from_ledger
+        kept = desk.collector.spent[method.name].kept_tokens
+        if not kept:
+            raise UserError(
+                f"synthesize: {self._generator.model!r} wrote nothing usable by method {method.name!r}: {reason} "
+                f"({_most_common(desk.collector, method)}); look at the replies in {LEDGER}, or ask another model"
+            )
+        if reason:
+            self._stopped[method.name] = reason
+            self._progress.say(
+                f"synthesize: {method.name} stopped at {kept:,} of {round(limits.tokens):,} tokens: {reason}"
+            )
+
+    def _warn(self, guard: LeakGuard, cut: list[Window]) -> None:
+        found = [window for window in cut if guard.find(window.text)]
+        if found:
+            self._progress.say(
+                f"synthesize: {len(found)} of {len(cut)} windows of the corpus contain evaluation questions themselves "
+                f"(the first: {found[0].title!r}); texts that repeat them are rejected"
+            )
+
+    def _usage(self, collector: Collector, seconds: float) -> dict[str, Any]:
+        return {
+            "model": self._generator.model,
+            **total(collector.spent).as_json(self._price),
+            "from_ledger": self._from_ledger,
+            "seconds": round(seconds, 3),
+            "methods": {name: spent.as_json(self._price) for name, spent in sorted(collector.spent.items())},
+            "stopped": self._stopped,
+        }
+
+    def _counts(self, collector: Collector, cut: list[Window]) -> dict[str, Any]:
+        everything = total(collector.spent)
+        kinds: Counter[str] = Counter()
+        for texts in collector.kept.values():
+            for text in texts:
+                kinds[text.kind] += text.tokens
+        return {
+            "documents": len({window.document_id for window in cut}),
+            "windows": len(cut),
+            "requests": everything.requests,
+            "failures": everything.failures,
+            "texts": {name: len(texts) for name, texts in sorted(collector.kept.items())},
+            "tokens": dict(sorted(kinds.items())),
+            "rejected": dict(sorted(collector.reasons.items())),
+            "stopped": self._stopped,
+        }
+
+
+def _most_common(collector: Collector, method: Method) -> str:
+    names = {method.name} | ({method.preparation.name} if method.preparation else set())
+    reasons = Counter(row.reason for name in names for row in collector.rejected[name])
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3)) or "no reply at all"

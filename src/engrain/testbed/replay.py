@@ -1,0 +1,30 @@
+"""Text of the student's pre-training distribution, to be mixed in as replay: what FineWeb is to a real student.
+
+Reading lessons about passing worlds of the pre-training split: they keep the student able to read, and hold nothing of a target world.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from engrain.store import write_text
+from engrain.testbed.lessons import Lesson, Level, reading_lessons
+
+_LEVEL = Level(facts=24, passages=4)
+_QUESTIONS = 3
+
+
+def write_replay(path: Path, *, seed: int, texts: int) -> None:
+    """Write `texts` lessons as JSONL rows with the field `text`."""
+    lessons = reading_lessons(Random(f"replay/{seed}"), _LEVEL, repeating=0.0, questions=_QUESTIONS)
+    rows = (json.dumps({"text": as_text(lesson)}) + "\n" for lesson in islice(lessons, texts))
+    write_text(path, "".join(rows))
+
+
+def as_text(lesson: Lesson) -> str:
+    """A lesson as the student's chat template writes it, without the first and the last special token."""
+    turns = [f"<|{role}|>{content}" for role, content in lesson.turns]
+    return "<|end|>".join(turns)

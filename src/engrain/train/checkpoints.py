@@ -1,0 +1,55 @@
+"""Checkpoints from which an interrupted training goes on: whole and of this training, or not used.
+
+Trainer writes a checkpoint's files one after the other, so one that was killed in the middle looks
+much like a whole one. A checkpoint counts once it is sealed: its files are on the disk, and its
+seal, written last, names the training; only then are older ones removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from engrain import store
+
+FOLDER = "resume"
+"""In the artifact's directory, while it is unfinished."""
+_SEAL = "sealed.json"
+
+
+def seal(checkpoint: Path, identity: str) -> None:
+    """Declare a checkpoint whole, and remove the others."""
+    for file in checkpoint.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+    store.write_json(checkpoint / _SEAL, {"training": identity})
+    for other in checkpoint.parent.iterdir():
+        if other != checkpoint:
+            shutil.rmtree(other)
+
+
+def latest(folder: Path, identity: str) -> Path | None:
+    """The newest sealed checkpoint of this training; whatever else lies there is removed."""
+    if not folder.is_dir():
+        return None
+    whole = [path for path in folder.iterdir() if _sealed(path) == identity]
+    newest = max(whole, key=_step, default=None)
+    for path in folder.iterdir():
+        if path != newest:
+            shutil.rmtree(path)
+    return newest
+
+
+def _sealed(checkpoint: Path) -> str | None:
+    try:
+        found: dict[str, str] = json.loads((checkpoint / _SEAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found["training"]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))

@@ -1,0 +1,76 @@
+"""What every backend must do, tried on each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engrain.backends.base import Backend, Message, Reply, Request, Sampling
+from engrain.backends.openai import OpenAIBackend
+from engrain.backends.scripted import ScriptedBackend
+
+WORDS = "red green blue one two three cat dog bird runs sleeps".split()
+
+
+def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int = 8) -> Request:
+    sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
+    return Request(messages=(Message("user", text),), sampling=sampling, sample=sample)
+
+
+@pytest.fixture(params=["scripted", "openai", "transformers"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
+    if request.param == "scripted":
+        return lambda: ScriptedBackend(lambda asked: f"{asked.messages[-1].content} seed={asked.sample}")
+    if request.param == "openai":
+        endpoint: Any = request.getfixturevalue("endpoint")
+        return lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
+    folder: Path = request.getfixturevalue("tiny_model")
+    from engrain.backends.transformers import TransformersBackend
+
+    return lambda: TransformersBackend(model=folder, rows=4)
+
+
+def answer(backend: Backend, *requests: Request) -> list[Reply]:
+    async def all_of_them() -> list[Reply]:
+        try:
+            return await asyncio.gather(*map(backend.complete, requests))
+        finally:
+            await backend.aclose()
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_reply_has_a_finish_reason_and_counted_tokens(make):
+    (reply,) = answer(make(), ask("red cat"))
+    assert reply.finish_reason in ("stop", "length")
+    assert reply.usage.prompt_tokens > 0
+    assert 0 < reply.usage.completion_tokens <= 8
+
+
+def test_concurrent_calls_each_get_their_own_reply(make):
+    requests = [ask(" ".join(WORDS[: 1 + n % 7]), max_tokens=6) for n in range(20)]
+    together = answer(make(), *requests)
+    assert [reply.text for reply in together] == [answer(make(), request)[0].text for request in requests]
+
+
+def test_another_sample_is_another_draw_and_the_same_one_the_same(make):
+    requests = [ask("red cat", sample=sample, temperature=1.0) for sample in range(6)]
+    first, second = answer(make(), *requests), answer(make(), *requests[:3])
+    assert len({reply.text for reply in first}) > 1
+    assert [reply.text for reply in second] == [reply.text for reply in first[:3]]
+
+
+def test_it_serves_a_second_event_loop_after_it_was_closed_in_the_first(make):
+    backend = make()
+    assert answer(backend, ask("blue dog")) == answer(backend, ask("blue dog"))
+
+
+def test_its_name_does_not_depend_on_its_state(make):
+    backend = make()
+    before = backend.model
+    answer(backend, ask("bird"))
+    assert backend.model == before

@@ -1,0 +1,183 @@
+"""The endpoint's client against a real server on loopback that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from engrain.backends.base import Message, Reply, Request, Sampling
+from engrain.backends.openai import OpenAIBackend
+from engrain.errors import EndpointError, RequestError
+
+KEY = "sk-planted-secret"
+
+
+def ask(text: str = "hello there", sample: int = 7) -> Request:
+    return Request(messages=(Message("user", text),), sampling=Sampling(max_tokens=50), sample=sample)
+
+
+def backend(endpoint, **changes) -> OpenAIBackend:
+    return OpenAIBackend(**{"model": "tiny-writer", "base_url": endpoint.url, "first_wait": 0.01, "attempts": 3} | changes)
+
+
+def complete(subject: OpenAIBackend, *requests: Request) -> list[Reply]:
+    async def run() -> list[Reply]:
+        try:
+            return [await subject.complete(request) for request in requests or (ask(),)]
+        finally:
+            await subject.aclose()
+
+    return asyncio.run(run())
+
+
+def test_a_reply_carries_text_usage_and_cached_tokens(endpoint):
+    (reply,) = complete(backend(endpoint))
+    assert reply.text == "hello there seed=7"
+    assert reply.finish_reason == "stop"
+    assert (reply.usage.prompt_tokens, reply.usage.cached_prompt_tokens, reply.usage.completion_tokens) == (2, 1, 3)
+
+
+@pytest.mark.parametrize("fault", ["500", "half json", "page", "lost"])
+def test_a_passing_fault_is_tried_again(endpoint, fault):
+    endpoint.faults.append(fault)
+    (reply,) = complete(backend(endpoint))
+    assert reply.text == "hello there seed=7"
+    assert len(endpoint.bodies) == 2
+
+
+def test_retry_after_is_obeyed(endpoint):
+    endpoint.faults.append("429")
+    started = time.monotonic()
+    complete(backend(endpoint))
+    assert time.monotonic() - started >= 0.3
+
+
+def test_a_server_that_sends_nothing_is_tried_again(endpoint):
+    endpoint.faults.append("slow")
+    started = time.monotonic()
+    complete(backend(endpoint, timeout=0.3))
+    assert time.monotonic() - started < 2
+    assert len(endpoint.bodies) == 2
+
+
+@pytest.mark.parametrize("fault", ["500", "half json", "lost"])
+def test_retries_are_bounded_and_the_last_fault_is_told(endpoint, fault):
+    endpoint.faults.extend([fault] * 3)
+    with pytest.raises(RequestError, match="failed 3 times"):
+        complete(backend(endpoint))
+    assert len(endpoint.bodies) == 3
+
+
+def test_a_request_that_the_server_cannot_serve_fails_without_retries(endpoint):
+    complete(subject := backend(endpoint))
+    endpoint.faults.append("400")
+    with pytest.raises(RequestError, match="maximum context length"):
+        complete(subject)
+    assert len(endpoint.bodies) == 2
+
+
+def test_an_early_bad_request_does_not_cost_the_later_ones_their_seed(endpoint):
+    endpoint.faults.extend(["400", "400"])
+    subject = backend(endpoint)
+    with pytest.raises(RequestError):
+        complete(subject)
+    assert complete(subject)[0].text.endswith("seed=7")
+
+
+def test_a_server_that_rejects_seeds_is_asked_without_from_then_on(endpoint):
+    endpoint.rejected_fields = {"seed"}
+    replies = complete(backend(endpoint), ask(), ask(), ask())
+    assert [reply.text for reply in replies] == ["hello there seed=None"] * 3
+    assert ["seed" in body for body in endpoint.bodies] == [True, False, False, False]
+
+
+def test_a_server_that_knows_only_the_newer_limit_gets_it(endpoint):
+    endpoint.rejected_fields = {"max_tokens"}
+    assert complete(backend(endpoint))[0].text.startswith("hello")
+    assert endpoint.bodies[-1]["max_completion_tokens"] == 50
+
+
+def test_a_refused_key_names_the_variable_and_never_the_key(endpoint, monkeypatch):
+    endpoint.needs_key = True
+    monkeypatch.setenv("MY_KEY", "sk-wrong-and-secret")
+    for act in (lambda b: complete(b), lambda b: asyncio.run(b.check())):
+        with pytest.raises(EndpointError, match="MY_KEY") as caught:
+            act(backend(endpoint, api_key_env="MY_KEY"))
+        assert "secret" not in str(caught.value)
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_right_key_from_the_environment_opens_the_door(endpoint, monkeypatch):
+    endpoint.needs_key = True
+    monkeypatch.setenv("MY_KEY", KEY)
+    asyncio.run(backend(endpoint, api_key_env="MY_KEY").check())
+    assert complete(backend(endpoint, api_key_env="MY_KEY"))
+
+
+def test_a_missing_key_is_said_to_be_missing(endpoint):
+    endpoint.needs_key = True
+    with pytest.raises(EndpointError, match=r"'OPENAI_API_KEY' \(it is not set\)"):
+        complete(backend(endpoint))
+
+
+@pytest.mark.parametrize("lists_models", [True, False])
+def test_an_unknown_model_is_named_with_what_the_server_offers(endpoint, lists_models):
+    endpoint.lists_models = lists_models
+    for act in (lambda b: complete(b), lambda b: asyncio.run(b.check())):
+        with pytest.raises(EndpointError, match="'gpt-17'") as caught:
+            act(backend(endpoint, model="gpt-17"))
+        assert ("'tiny-writer'" in str(caught.value)) == lists_models
+
+
+def test_a_model_that_is_served_but_not_listed_passes_the_check(endpoint):
+    endpoint.lists_models = False
+    asyncio.run(backend(endpoint).check())
+    assert endpoint.bodies[0]["max_tokens"] == 1
+
+
+def test_an_endpoint_where_nobody_listens_is_found_at_once():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    subject = OpenAIBackend(model="m", base_url=url)
+    for act in (lambda: complete(subject), lambda: asyncio.run(subject.check())):
+        with pytest.raises(EndpointError, match=url):
+            act()
+
+
+def test_a_spent_quota_stops_everything(endpoint):
+    endpoint.faults.append("quota")
+    with pytest.raises(EndpointError, match="quota"):
+        complete(backend(endpoint))
+    assert len(endpoint.bodies) == 1
+
+
+def test_a_filtered_reply_and_one_without_choices_are_told_apart(endpoint):
+    endpoint.faults.append("filtered")
+    (reply,) = complete(backend(endpoint))
+    assert (reply.text, reply.finish_reason) == ("", "content_filter")
+    endpoint.faults.append("no choices")
+    with pytest.raises(RequestError, match="no choices"):
+        complete(backend(endpoint))
+
+
+def test_a_connection_reset_before_any_answer_is_a_failed_request():
+    async def run() -> None:
+        async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10)
+            writer.transport.abort()
+
+        server = await asyncio.start_server(slam, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        subject = OpenAIBackend(
+            model="m", base_url=f"http://127.0.0.1:{port}/v1", attempts=2, first_wait=0.01
+        )
+        with pytest.raises(RequestError, match="lost the connection"):
+            await subject.complete(ask())
+        await subject.aclose()
+        server.close()
+
+    asyncio.run(run())

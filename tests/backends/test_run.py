@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from engrain.backends.base import Message, Reply, Request, Sampling, Usage
+from engrain.backends.ledger import Ledger
+from engrain.backends.run import Tally, complete_all
+from engrain.backends.scripted import ScriptedBackend
+from engrain.errors import EndpointError, RequestError, UserError
+
+
+def ask(number: int) -> Request:
+    return Request(messages=(Message("user", f"request {number}"),), sampling=Sampling())
+
+
+def number_of(request: Request) -> int:
+    return int(request.messages[0].content.split()[1])
+
+
+class Slow(ScriptedBackend):
+    """Answers after waits of random length; counts how many wait at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: f"reply {number_of(request)}")
+        self.waiting = self.most = 0
+        self._waits = random.Random(1)
+
+    async def complete(self, request: Request) -> Reply:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await asyncio.sleep(self._waits.uniform(0, 0.01))
+        self.waiting -= 1
+        return await super().complete(request)
+
+
+def run(backend, requests, ledger=None, concurrency=8):
+    seen = []
+    tally = asyncio.run(
+        complete_all(
+            backend, requests, ledger=ledger, concurrency=concurrency, on_done=lambda *pair: seen.append(pair)
+        )
+    )
+    return tally, seen
+
+
+def test_results_come_in_the_order_of_the_requests_whatever_the_timing():
+    backend = Slow()
+    tally, seen = run(backend, map(ask, range(100)))
+    assert [reply.text for _, reply in seen] == [f"reply {number}" for number in range(100)]
+    assert [number_of(request) for request in backend.requests] != list(range(100))
+    assert tally == Tally(asked=100)
+
+
+def test_no_more_requests_are_in_flight_than_allowed():
+    backend = Slow()
+    run(backend, map(ask, range(60)), concurrency=5)
+    assert backend.most == 5
+
+
+def test_a_second_run_asks_only_for_what_the_ledger_lacks(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        run(Slow(), map(ask, range(0, 40, 2)), ledger)
+        backend = Slow()
+        tally, seen = run(backend, map(ask, range(40)), ledger)
+    assert sorted(map(number_of, backend.requests)) == list(range(1, 40, 2))
+    assert [reply.text for _, reply in seen] == [f"reply {number}" for number in range(40)]
+    assert tally == Tally(asked=20, from_ledger=20)
+
+
+def test_a_reply_is_in_the_ledger_before_it_counts(tmp_path):
+    backend = Slow()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+
+        def check(request, reply):
+            assert ledger.get(request.identity(backend.model)) == reply
+
+        asyncio.run(complete_all(backend, map(ask, range(30)), ledger=ledger, concurrency=4, on_done=check))
+
+
+def test_equal_requests_are_asked_once():
+    backend = Slow()
+    _, seen = run(backend, [ask(1)] * 5 + [ask(2)])
+    assert len(backend.requests) == 2
+    assert [reply.text for _, reply in seen] == ["reply 1"] * 5 + ["reply 2"]
+
+
+def fails_for(numbers):
+    def script(request: Request) -> str:
+        if number_of(request) in numbers:
+            raise RequestError("status 500")
+        return "fine"
+
+    return ScriptedBackend(script)
+
+
+def test_a_failed_item_is_recorded_and_the_others_go_on(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        tally, seen = run(fails_for({3}), map(ask, range(100)), ledger)
+        assert [reason for _, reason, _ in ledger.failures()] == ["status 500"]
+    assert len(seen) == 100
+    assert isinstance(seen[3][1], RequestError)
+    assert tally == Tally(asked=100, failed=1)
+
+
+def test_past_a_fifth_of_failures_the_run_stops_and_says_why(tmp_path):
+    backend = fails_for(range(0, 1000, 4))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        with pytest.raises(UserError, match=r"13 of 50 .*status 500"):
+            run(backend, map(ask, range(1000)), ledger, concurrency=1)
+        assert len(ledger) >= 37
+    assert len(backend.requests) < 1000
+
+
+def test_a_few_failures_at_the_start_do_not_stop_a_run():
+    tally, _ = run(fails_for(range(9)), map(ask, range(60)))
+    assert tally.failed == 9
+
+
+def test_an_endpoint_that_refuses_everything_stops_the_run_at_once(tmp_path):
+    def script(request: Request) -> str:
+        if number_of(request) == 20:
+            raise EndpointError("the key was refused")
+        return "fine"
+
+    backend = ScriptedBackend(script)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        with pytest.raises(EndpointError, match="refused"):
+            run(backend, map(ask, range(10_000)), ledger)
+        assert len(ledger) == len(backend.requests) - 1
+    assert len(backend.requests) < 40
+
+
+def test_requests_are_taken_as_they_are_needed():
+    taken = []
+
+    def stream():
+        for number in range(100_000):
+            taken.append(number)
+            yield ask(number)
+
+    def script(request: Request) -> str:
+        if number_of(request) == 5000:
+            raise EndpointError("enough")
+        return "fine"
+
+    with pytest.raises(EndpointError):
+        run(ScriptedBackend(script), stream())
+    assert len(taken) < 7000
+
+
+def test_a_reply_with_half_a_character_is_mended_the_same_way_fresh_and_stored(tmp_path):
+    backend = ScriptedBackend(lambda _: Reply(text="half \ud800", finish_reason="stop", usage=Usage()))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        texts = [run(backend, [ask(1)], ledger)[1][0][1].text for _ in range(2)]
+    assert texts == ["half ?", "half ?"]

@@ -1,0 +1,93 @@
+"""The terminal's progress: what a person sees on a terminal and what stays in a log file."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from engrain.cli.display import LiveBars, PlainLines, duration, quantity, terminal
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (0.25, "0.2"),
+        (7, "7"),
+        (999, "999"),
+        (1000, "1K"),
+        (12_345, "12.3K"),
+        (50_000_000, "50M"),
+        (1.5e9, "1.5B"),
+        (2e13, "20T"),
+    ],
+)
+def test_quantities_are_short(value, shown):
+    assert quantity(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.44, "0.4 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_are_for_people(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_a_pipe_gets_plain_lines_with_done_total_rate_and_time_left():
+    stream = io.StringIO()
+    lines = PlainLines(stream, every=0.0)
+    lines.say("hello [bold]")
+    with lines.bar("synthesize", 3, "requests") as bar:
+        bar.advance(note="12K tokens/s")
+        bar.advance(2)
+    hello, first, second, last = stream.getvalue().splitlines()
+    assert hello == "hello [bold]"
+    assert first.startswith("synthesize: 1/3 requests, ") and "/s, " in first
+    assert first.endswith(" left, 12K tokens/s")
+    assert second.startswith("synthesize: 3/3 requests")
+    assert last == "synthesize: 3 requests in 0.0 s, 12K tokens/s"
+
+
+def test_a_quick_bar_is_one_line_in_a_log_file():
+    stream = io.StringIO()
+    with PlainLines(stream).bar("mix", 1000, "texts") as bar:
+        for _ in range(1000):
+            bar.advance()
+    assert stream.getvalue() == "mix: 1K texts in 0.0 s\n"
+
+
+def test_a_bar_that_ends_early_says_how_far_it_came():
+    stream = io.StringIO()
+    with PlainLines(stream).bar("train", 10, "steps") as bar:
+        bar.advance(4)
+    assert stream.getvalue() == "train: 4 of 10 steps in 0.0 s\n"
+
+
+def test_a_terminal_shows_live_bars_that_nest_and_leave_one_line_each():
+    stream = io.StringIO()
+    live = LiveBars(Console(file=stream, force_terminal=True, width=120))
+    with live.bar("outer [x]", 1, "parts") as outer:
+        with live.bar("inner", 2, "steps") as inner:
+            inner.advance(2, note="1K tokens/s")
+        live.say("a [bold]line[/bold]")
+        outer.advance()
+    shown = stream.getvalue()
+    assert "inner: 2 steps in 0.0 s, 1K tokens/s" in shown
+    assert "outer [x]: 1 parts in 0.0 s" in shown
+    assert "a [bold]line[/bold]" in shown
+
+
+def test_an_error_inside_a_bar_restores_the_terminal():
+    stream = io.StringIO()
+    live = LiveBars(Console(file=stream, force_terminal=True, width=120))
+    with pytest.raises(KeyboardInterrupt), live.bar("train", 10, "steps"):
+        raise KeyboardInterrupt
+    assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") > 0
+    assert "train: " not in stream.getvalue().split("\x1b[?25h")[-1]
+
+
+def test_what_is_no_terminal_gets_the_plain_display():
+    assert isinstance(terminal(io.StringIO()), PlainLines)

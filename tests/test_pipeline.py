@@ -1,0 +1,345 @@
+"""A whole run, small but real: a server on loopback writes, a tiny Llama is taught and asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import engrain.pipeline as pipeline
+from engrain.artifacts import attempts, questions, texts
+from engrain.backends.base import Reply, Request
+from engrain.errors import UserError
+from engrain.planning import plan
+from engrain.progress import Silent
+from engrain.recipe import Recipe, validate
+from engrain.store import load
+from engrain.testbed import world
+from engrain.testbed.server import Faults, serving
+from engrain.testbed.writer import Writer
+
+ARTIFACTS = [
+    "corpus",
+    "synthetic",
+    "mixture/0.5",
+    "mixture/1",
+    "checkpoint/0.5",
+    "checkpoint/1",
+    "attempts/untrained",
+    "attempts/0.5",
+    "attempts/1",
+    "findings",
+    "report",
+]
+
+
+class Counted:
+    """The testbed's writer, counting what it is asked."""
+
+    def __init__(self) -> None:
+        self.writer = Writer(seed=0)
+        self.asked = 0
+
+    @property
+    def model(self) -> str:
+        return "counted"
+
+    async def complete(self, request: Request) -> Reply:
+        self.asked += 1
+        return await self.writer.complete(request)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of some 30K random parameters with a byte-level tokenizer of its own."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+    folder = tmp_path_factory.mktemp("student")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    bpe.train_from_iterator(["the question and the answer of the document"] * 10, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    set_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=4096,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library")
+    built = world.build(seed=3, split="target", documents=3)
+    world.write_folder(built, folder, world.ask(built, seed=0, per_document=2))
+    return folder
+
+
+@pytest.fixture
+def generator() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def url(generator: Counted) -> Iterator[str]:
+    with serving(generator, Faults()) as url:
+        yield url
+
+
+def settings(library: Path, student: Path, url: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "corpus": {"paths": [str(library / "documents")]},
+        "questions": {"path": str(library / "questions.jsonl")},
+        "generator": {"model": "counted", "base_url": url, "concurrency": 4},
+        "synthesis": {"budget": {"tokens": 6000}},
+        "student": {"model": str(student)},
+        "training": {
+            "learning_rate": 1e-3,
+            "epochs": 1,
+            "sequence_length": 128,
+            "batch_sequences": 8,
+        },
+        "retrieval": {"chunk_characters": 200, "keep": 2},
+        "evaluation": {"max_tokens": 4},
+        "scaling": {"budgets": ["1/2", 1]},
+        **changes,
+    }
+
+
+def made(raw: dict[str, Any]) -> Recipe:
+    return validate(raw, source="tiny.yaml", folder=Path("/"))
+
+
+def fingerprints(out: Path) -> dict[str, str]:
+    found = {path: load(out / path) for path in ARTIFACTS}
+    assert all(found.values()), [path for path, artifact in found.items() if artifact is None]
+    return {path: artifact.fingerprint for path, artifact in found.items() if artifact is not None}
+
+
+def test_a_run_leaves_every_artifact_and_a_second_run_asks_for_nothing(
+    tmp_path, library, student, generator, url
+):
+    recipe = made(settings(library, student, url))
+    result = pipeline.run(recipe, tmp_path, progress=Silent())
+    first, asked = fingerprints(tmp_path), generator.asked
+    assert asked > 0
+    assert list(result.mixtures) == list(result.checkpoints) == ["0.5", "1"]
+    assert list(result.attempts) == ["untrained", "0.5", "1"]
+    assert result.held_out is None and result.notes == ()
+    assert {a.arm for a in attempts(result.attempts["untrained"])} == {"base", "rag", "oracle"}
+    assert {a.arm for a in attempts(result.attempts["1"])} == {"trained", "trained+rag"}
+    budget = result.mixtures["1"].counts["synthetic_tokens"]
+    assert {a.budget for a in attempts(result.attempts["1"])} == {budget}
+    assert (tmp_path / "report" / "report.html").stat().st_size > 1000
+    assert len(json.loads((tmp_path / "findings" / "arms.json").read_text())) == 7
+
+    spoken: list[str] = []
+    again = pipeline.run(recipe, tmp_path, progress=Said(spoken))
+    assert fingerprints(tmp_path) == first
+    assert again.report is not None and generator.asked == asked
+    assert sum("already done" in line for line in spoken) == len(ARTIFACTS)
+
+
+class Said(Silent):
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_finished_run_needs_its_endpoint_no_more(tmp_path, library, student, generator):
+    with serving(generator, Faults()) as url:
+        raw = settings(library, student, url)
+        pipeline.run(made(raw), tmp_path, progress=Silent(), until="synthesize")
+    # The server is gone: the later stages do not miss it.
+    pipeline.run(
+        made({**raw, "evaluation": {"arms": ["base"], "max_tokens": 4}}),
+        tmp_path,
+        progress=Silent(),
+    )
+    assert load(tmp_path / "report") is not None
+
+
+def test_each_stage_can_be_the_last(tmp_path, library, student, url):
+    recipe = made(settings(library, student, url, scaling={"budgets": [1]}))
+    done: list[str] = []
+    for stage, folder in [
+        ("corpus", "corpus"),
+        ("synthesize", "synthetic"),
+        ("mix", "mixture/1"),
+        ("train", "checkpoint/1"),
+        ("evaluate", "attempts/1"),
+        ("analyze", "findings"),
+        ("report", "report"),
+    ]:
+        pipeline.run(recipe, tmp_path, progress=Silent(), until=stage)
+        done.append(folder)
+        there = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("record.json")}
+        assert there - {"attempts/untrained"} == set(done)
+
+
+def test_without_questions_synthetic_ones_are_held_out_of_training_and_the_report_says_so(
+    tmp_path, library, student, url
+):
+    raw = settings(
+        library, student, url, scaling={"budgets": [1]}, held_out={"share": 0.3, "at_most": 5}
+    )
+    del raw["questions"]
+    result = pipeline.run(made(raw), tmp_path, progress=Silent())
+    assert result.held_out is not None and result.synthetic is not None
+    asked = {question.text for question in questions(result.held_out)}
+    assert 0 < len(asked) <= 5
+    assert asked & {text.question for text in texts(result.synthetic)} == asked
+    trained = list(texts(result.held_out))
+    assert not asked & {text.question for text in trained} and not asked & {
+        text.focus for text in trained
+    }
+    assert {a.question_id for a in attempts(result.attempts["1"])} == {
+        q.id for q in questions(result.held_out)
+    }
+    assert any("held out" in note for note in result.notes)
+    verdict = json.loads((tmp_path / "findings" / "verdict.json").read_text())
+    assert verdict["synthetic_questions"] is True
+    assert "synthetic" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_a_second_process_on_the_same_folder_is_refused_with_a_sentence(tmp_path):
+    with pipeline.locked(tmp_path):
+        script = "import sys; from pathlib import Path; from engrain.pipeline import locked\n"
+        script += "with locked(Path(sys.argv[1])): print('in')"
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert f"UserError: process {os.getpid()} is working in {str(tmp_path)!r}" in done.stderr
+    with pipeline.locked(tmp_path):
+        pass
+
+
+def test_a_student_that_is_none_is_refused_before_anything_is_asked(
+    tmp_path, library, generator, url
+):
+    (tmp_path / "empty").mkdir()
+    raw = settings(library, tmp_path / "empty", url)
+    with pytest.raises(UserError, match="empty"):
+        pipeline.run(made(raw), tmp_path / "run", progress=Silent())
+    assert generator.asked == 0
+
+
+def test_the_plan_asks_nobody_and_counts_everything(library, student, generator, url):
+    price = {"prompt": 1.0, "cached": 0.1, "completion": 2.0}
+    raw = settings(library, student, url)
+    raw["generator"] |= {"price": price}
+    made_plan = plan(made(raw), progress=Silent())
+    assert generator.asked == 0
+    assert (made_plan.documents, made_plan.questions) == (3, 6)
+    assert made_plan.generation.requests > 0
+    assert made_plan.evaluation_requests == 6 * (3 + 2 * 2)
+    assert made_plan.generation.usd > made_plan.generation.usd_cached > 0
+    assert made_plan.parameters is not None and 10_000 < made_plan.parameters < 100_000
+    full = made_plan.budgets[-1]
+    assert full.flops == 6 * made_plan.parameters * full.trained_tokens
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def command(recipe: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "engrain.cli.main", "run", str(recipe), "--out", str(out)]
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        if process.poll() is not None:
+            raise AssertionError(f"ended early: {process.communicate()}")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_continues_and_asks_again_for_nothing_that_was_answered(
+    tmp_path, library, student, generator, url, signalled
+):
+    raw = settings(library, student, url, scaling={"budgets": [1]})
+    raw["synthesis"]["budget"]["tokens"] = 12_000
+    whole = pipeline.run(made(raw), tmp_path / "whole", progress=Silent())
+    needed = generator.asked
+
+    generator.asked = 0
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(json.dumps(raw))
+    process = subprocess.Popen(
+        command(recipe, tmp_path / "run"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    wait_for(lambda: generator.asked >= needed // 3, process)
+    process.send_signal(signalled)
+    _, errors = process.communicate(timeout=60)
+    if signalled == signal.SIGINT:
+        assert process.returncode == 130
+        assert (
+            errors.splitlines()[-1]
+            == "engrain: interrupted; the same command continues where this one stopped"
+        )
+        assert "Traceback" not in errors
+    assert load(tmp_path / "run" / "synthetic") is None
+
+    done = subprocess.run(
+        command(recipe, tmp_path / "run"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    # What was on its way when it ended is asked for again: at most the requests in flight.
+    assert needed <= generator.asked <= needed + 4
+    assert whole.report is not None
+    finished = load(tmp_path / "run" / "report")
+    assert finished is not None and finished.fingerprint == whole.report.fingerprint
+    assert "Report: " in done.stdout and "accuracy" in done.stdout

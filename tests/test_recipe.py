@@ -1,0 +1,225 @@
+"""Recipes: what is written is what is read, and what is wrong is named with its key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from engrain.errors import UserError
+from engrain.recipe import Recipe, dump, load, parse, schema, validate
+
+MINIMAL = """
+name: handbook
+corpus: {paths: [docs]}
+generator: {backend: openai, model: writer, base_url: "http://127.0.0.1:8000/v1"}
+synthesis: {budget: {tokens: 50M}}
+student: {model: Qwen/Qwen3-8B}
+"""
+
+
+def read(text: str, folder: Path = Path("/recipes")) -> Recipe:
+    return parse(text, source="recipe.yaml", folder=folder)
+
+
+def changed(**sections: Any) -> Recipe:
+    raw = {**yaml.safe_load(MINIMAL), **sections}
+    return validate(raw, source="recipe.yaml", folder=Path("/recipes"))
+
+
+def refusal(**sections: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        changed(**sections)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_recipe_survives_being_written_and_read():
+    recipe = changed(
+        training={"learning_rate": "1e-5", "betas": [0.8, 0.99]},
+        scaling={"budgets": ["1/16", 1]},
+        questions={"path": "q.jsonl"},
+        mixture={"replay": {"share": 0.2, "source": "owner/data"}},
+    )
+    assert read(dump(recipe), folder=Path("/elsewhere")) == recipe
+
+
+def test_a_recipe_survives_its_json_form():
+    recipe = read(MINIMAL)
+    raw = json.loads(recipe.model_dump_json())
+    assert validate(raw, source="x", folder=Path("/elsewhere")) == recipe
+
+
+def test_sizes_and_fractions_are_understood_where_numbers_are():
+    recipe = changed(
+        synthesis={"budget": {"tokens": "1.5B", "requests": "20k"}},
+        scaling={"budgets": [1, "1/4", " 1 / 2 ".strip(), "1/16"]},
+    )
+    assert recipe.synthesis.budget.tokens == 1_500_000_000
+    assert recipe.synthesis.budget.requests == 20_000
+    assert recipe.scaling.budgets == (1 / 16, 1 / 4, 1 / 2, 1.0)
+
+
+def test_a_number_in_yaml_1_1s_blind_spot_is_a_number():
+    # PyYAML reads 1e-5, without a point, as text.
+    assert read(MINIMAL + "training: {learning_rate: 1e-5}").training.learning_rate == 1e-5
+
+
+def test_paths_count_from_the_recipes_folder(tmp_path):
+    (tmp_path / "student").mkdir()
+    text = MINIMAL.replace("Qwen/Qwen3-8B", "student").replace("[docs]", "[docs, ../more, /abs]")
+    (tmp_path / "r.yaml").write_text(text + "questions: {path: q.jsonl}\n")
+    recipe = load(tmp_path / "r.yaml")
+    assert recipe.corpus.paths == (tmp_path / "docs", tmp_path / "../more", Path("/abs"))
+    assert recipe.questions is not None and recipe.questions.path == tmp_path / "q.jsonl"
+    assert recipe.student.model == str(tmp_path / "student")
+
+
+def test_a_hub_name_stays_a_hub_name():
+    assert read(MINIMAL).student.model == "Qwen/Qwen3-8B"
+    assert read(MINIMAL).generator.model == "writer"
+
+
+def test_the_students_short_name_is_the_one_in_the_package():
+    path = Path(changed(student={"model": "testbed"}).student.path)
+    assert path.parts[-3:] == ("engrain", "testbed", "student")
+
+
+def test_where_things_lie_and_run_is_no_identity():
+    here = read(MINIMAL, Path("/a")).identity()
+    there = read(MINIMAL.replace("8000", "9000"), Path("/b")).identity()
+    assert here == there
+    assert read(MINIMAL.replace("50M", "51M")).identity() != here
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"trainin": {}}, "recipe.yaml: unknown key 'trainin'; did you mean 'training'?"),
+        (
+            {"training": {"learning_rte": 1}},
+            "recipe.yaml: unknown key 'learning_rte' in training; did you mean 'learning_rate'?",
+        ),
+        ({"corpus": {"path": ["a"]}}, "unknown key 'path' in corpus; did you mean 'paths'?"),
+        ({"questions": {"file": "a"}}, "unknown key 'file' in questions; the keys there are path"),
+        ({"generator": {"modl": "a"}}, "unknown key 'modl' in generator; did you mean 'model'?"),
+        ({"synthesis": {"budgt": {}}}, "unknown key 'budgt' in synthesis; did you mean 'budget'?"),
+        (
+            {"synthesis": {"budget": {"token": 1}}},
+            "unknown key 'token' in synthesis.budget; did you mean 'tokens'?",
+        ),
+        ({"mixture": {"reply": {}}}, "unknown key 'reply' in mixture; did you mean 'replay'?"),
+        (
+            {"mixture": {"replay": {"sauce": "a"}}},
+            "unknown key 'sauce' in mixture.replay; did you mean 'source'?",
+        ),
+        ({"student": {"modell": "a"}}, "unknown key 'modell' in student; did you mean 'model'?"),
+        ({"retrieval": {"keeps": 1}}, "unknown key 'keeps' in retrieval; did you mean 'keep'?"),
+        ({"evaluation": {"arm": []}}, "unknown key 'arm' in evaluation; did you mean 'arms'?"),
+        ({"scaling": {"budget": []}}, "unknown key 'budget' in scaling; did you mean 'budgets'?"),
+        ({"held_out": {"shares": 1}}, "unknown key 'shares' in held_out; did you mean 'share'?"),
+        ({3: {}}, "unknown key 3"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_valid_one_at_its_level(sections, said):
+    raw = {**yaml.safe_load(MINIMAL), **sections}
+    with pytest.raises(UserError) as caught:
+        validate(raw, source="recipe.yaml", folder=Path("/recipes"))
+    assert said in str(caught.value)
+
+
+def test_a_key_that_resembles_none_gets_the_list():
+    assert (
+        refusal(student={"zzz": 1})
+        == "recipe.yaml: unknown key 'zzz' in student; the keys there are model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"training": {"epochs": "x"}},
+            "recipe.yaml: training.epochs is 'x': input should be a valid integer",
+        ),
+        ({"training": {"epochs": 0}}, "training.epochs is 0: "),
+        ({"training": {"betas": [0.9]}}, "training.betas.1 is missing"),
+        ({"training": None}, "training is None: "),
+        ({"scaling": {"budgets": [2]}}, "scaling.budgets is [2]: each budget is a share"),
+        ({"scaling": {"budgets": []}}, "scaling.budgets is []: "),
+        ({"corpus": {"paths": "docs"}}, "corpus.paths is "),
+        ({"generator": {}}, "generator.model is missing"),
+        ({"synthesis": {"budget": {"tokens": "many"}}}, "synthesis.budget.tokens is 'many': "),
+        ({"mixture": {"qa_to_documents": "1/1"}}, "mixture.qa_to_documents is '1/1': "),
+        ({"evaluation": {"arms": ["base", "best"]}}, "evaluation.arms.1 is 'best': "),
+        ({"synthesis": {"budget": {"tokens": 1, "usd": -1, "requests": -1}}}, "(and 1 more)"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_is_wanted(sections, said):
+    assert said in refusal(**sections)
+
+
+def test_a_missing_section_is_named():
+    raw = yaml.safe_load(MINIMAL)
+    del raw["student"]
+    with pytest.raises(UserError, match=r"^recipe.yaml: student is missing; give it a value$"):
+        validate(raw, source="recipe.yaml", folder=Path("/recipes"))
+
+
+def test_a_key_given_twice_is_an_error_and_not_a_silent_choice():
+    with pytest.raises(UserError, match=r"not valid YAML at line 7, column 1 \(key 'name' twice\)"):
+        read(MINIMAL + "name: other\n")
+
+
+def test_broken_yaml_is_named_with_its_place():
+    with pytest.raises(UserError, match=r"recipe.yaml: not valid YAML at line 2, column 1 "):
+        read("name: [a\n")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_that_holds_no_mapping_is_refused(text):
+    with pytest.raises(UserError, match=r"recipe.yaml: a recipe is a mapping of keys"):
+        read(text)
+
+
+def test_yaml_cannot_run_code():
+    with pytest.raises(UserError, match="not valid YAML"):
+        read("name: !!python/object/apply:os.system ['true']\n")
+
+
+def test_a_recipe_that_cannot_be_read_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read the recipe .*No such file"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="Is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(UserError, match="it is not UTF-8 text"):
+        load(tmp_path / "latin.yaml")
+
+
+def test_the_schema_admits_what_the_parser_admits_and_describes_every_key():
+    described = schema()
+    training = described["$defs"]["TrainingSettings"]["properties"]
+    assert training["epochs"]["anyOf"][0] == {"minimum": 1, "type": "integer"}
+    assert training["epochs"]["anyOf"][1]["type"] == "string"
+    assert described["additionalProperties"] is False
+    assert described["properties"]["questions"]["description"].startswith("Evaluation only.")
+    assert described["$defs"]["StudentSettings"]["properties"]["model"]["description"]
+    assert json.loads(json.dumps(described)) == described
+
+
+@pytest.mark.parametrize("name", ["demo", "own_documents", "quality", "financebench"])
+def test_the_ready_recipes_are_valid(root, name):
+    recipe = load(root / "recipes" / f"{name}.yaml")
+    assert read(dump(recipe)) == recipe
+
+
+def test_the_recipe_of_the_demo_is_the_one_that_the_demo_runs(root):
+    from engrain.cli.demo import recipe
+
+    # The demo keeps its world in the run's folder.
+    assert load(root / "recipes" / "demo.yaml") == recipe(root / "recipes", seed=0)
