@@ -2,6 +2,10 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
 ARGS ?=
+# uv looks where pip was told to look for local wheels.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,6 +1,7 @@
 """How a benchmark reports: a table on the terminal, and `results/NAME.json`.
 
-A figure has a value, a unit, n, an interval where it has one, and the bar it is held to where it has one.
+A figure has a value, a unit, n, an interval where it has one, and the bar it is held to where it
+has one.
 """
 
 from __future__ import annotations
@@ -46,16 +47,22 @@ def report(name: str, figures: list[Figure]) -> int:
     for figure in figures:
         interval = "" if figure.low is None else f"  [{figure.low:.3f}, {figure.high:.3f}]"
         sign = "<=" if figure.at_most else ">="
-        bar = "" if figure.bar is None else f"  bar {sign} {figure.bar:g}: {'holds' if figure.holds else 'MISSED'}"
+        bar = (
+            ""
+            if figure.bar is None
+            else f"  bar {sign} {figure.bar:g}: {'holds' if figure.holds else 'MISSED'}"
+        )
         value = "failed" if figure.value is None else f"{figure.value:.3f}"
         print(f"{figure.name:48s} {value:>10s} {figure.unit:12s} n={figure.n}{interval}{bar}")
         row = asdict(figure) | {"holds": figure.holds}
         rows[row.pop("name")] = row
     RESULTS.mkdir(exist_ok=True)
     result = {
-        "command": f"make bench NAME={name}" + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""),
+        "command": f"make bench NAME={name}"
+        + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""),
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}",
         "figures": rows,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")

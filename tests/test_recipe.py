@@ -11,6 +11,7 @@ import yaml
 
 from engrain.errors import UserError
 from engrain.recipe import Recipe, dump, load, parse, schema, validate
+from engrain.testbed import student as shipped
 
 MINIMAL = """
 name: handbook
@@ -85,8 +86,7 @@ def test_a_hub_name_stays_a_hub_name():
 
 
 def test_the_students_short_name_is_the_one_in_the_package():
-    path = Path(changed(student={"model": "testbed"}).student.path)
-    assert path.parts[-3:] == ("engrain", "testbed", "student")
+    assert changed(student={"model": "testbed"}).student.path == str(shipped.path())
 
 
 def test_where_things_lie_and_run_is_no_identity():

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-import engrain.testbed
 from engrain.backends.settings import GeneratorSettings
 from engrain.corpus.settings import CorpusSettings, QuestionSettings
 from engrain.errors import UserError
@@ -26,12 +25,13 @@ from engrain.mix.settings import MixtureSettings
 from engrain.retrieve.settings import RetrievalSettings
 from engrain.settings import Settings
 from engrain.synthesize.settings import SynthesisSettings
+from engrain.testbed import student as shipped
 from engrain.train.settings import TrainingSettings
 
 _SIZES = {"k": 10**3, "m": 10**6, "b": 10**9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmb])", re.IGNORECASE)
-_FRACTION = re.compile(r"(\d+)\s*/\s*([1-9]\d*)")
 TESTBED_STUDENT = "testbed"
+_FRACTION = re.compile(r"(\d+)\s*/\s*([1-9]\d*)")
 
 
 class StudentSettings(Settings):
@@ -44,9 +44,7 @@ class StudentSettings(Settings):
     @property
     def path(self) -> str:
         """What the stages load: a folder or a hub name."""
-        if self.model == TESTBED_STUDENT:
-            return str(Path(engrain.testbed.__file__).parent / "student")
-        return self.model
+        return str(shipped.path()) if self.model == TESTBED_STUDENT else self.model
 
 
 class ScalingSettings(Settings):

@@ -23,7 +23,9 @@ def execution(default: Any = ..., **kwargs: Any) -> Any:
 class Settings(BaseModel):
     """Frozen settings; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
 
     def identity(self) -> dict[str, Any]:
         """What changes the result, as plain values; execution fields are left out, at any depth."""
@@ -31,8 +33,7 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             if field.json_schema_extra == _EXECUTION:
                 continue
-            value = getattr(self, name)
-            found[name] = value.identity() if isinstance(value, Settings) else _plain(value)
+            found[name] = _plain(getattr(self, name))
         return found
 
 

@@ -45,7 +45,10 @@ class Endpoint:
             return _error(401, f"Incorrect key {KEY[:6]}...")
         if not self.lists_models:
             return _error(404, "no such page")
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "us"} for name in (MODEL, "other")]
+        rows = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "us"}
+            for name in (MODEL, "other")
+        ]
         return JSONResponse({"object": "list", "data": rows})
 
     async def _chat(self, request: HTTPRequest) -> Response:
@@ -58,10 +61,10 @@ class Endpoint:
         for name in self.rejected_fields & set(body):
             return _error(400, f"Unsupported parameter: {name!r}", param=name)
         fault = self.faults.popleft() if self.faults else ""
-        return await _play(fault, body)
+        return await _play(fault, body, request)
 
 
-async def _play(fault: str, body: dict[str, Any]) -> Response:
+async def _play(fault: str, body: dict[str, Any], request: HTTPRequest) -> Response:
     good = _completion(body)
     match fault:
         case "429":
@@ -79,9 +82,13 @@ async def _play(fault: str, body: dict[str, Any]) -> Response:
         case "lost":
             return _Lost(JSONResponse(good).body)
         case "slow":
-            await asyncio.sleep(2)
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.05)
         case "filtered":
-            good["choices"][0] |= {"finish_reason": "content_filter", "message": {"role": "assistant"}}
+            good["choices"][0] |= {
+                "finish_reason": "content_filter",
+                "message": {"role": "assistant"},
+            }
         case "no choices":
             good["choices"] = []
         case "no usage":
@@ -93,14 +100,21 @@ class _Lost(Response):
     """Promises a body and closes the connection in the middle of it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": bytes(self.body[:30]), "more_body": True})
         raise ConnectionResetError("on purpose")
 
 
-def _error(status: int, message: str, *, headers: dict[str, str] | None = None, **fields: str) -> Response:
-    return JSONResponse({"error": {"message": message, **fields}}, status_code=status, headers=headers)
+def _error(
+    status: int, message: str, *, headers: dict[str, str] | None = None, **fields: str
+) -> Response:
+    return JSONResponse(
+        {"error": {"message": message, **fields}}, status_code=status, headers=headers
+    )
 
 
 def _completion(body: dict[str, Any]) -> dict[str, Any]:
@@ -119,8 +133,13 @@ def _completion(body: dict[str, Any]) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": 1},
     }
     return {
-        "id": "x", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage,
-    }  # fmt: skip
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": MODEL,
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 @pytest.fixture
@@ -141,32 +160,42 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random Llama of some thousand parameters, its tokenizer and its chat template."""
+    """A folder with a random Llama of some thousand parameters, its tokenizer and its chat
+    template."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import ByteLevelBPETokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny-llama")
-    words = "<end> <unk> <user> <assistant> red green blue one two three cat dog bird runs sleeps".split()
-    core = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    marks = ["<end>", "<user>", "<assistant>"]
+    words = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps"]
+    bytes_to_words = ByteLevelBPETokenizer()
+    bytes_to_words.train_from_iterator(
+        [f" {word}" for word in words * 5], special_tokens=marks, show_progress=False
+    )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        additional_special_tokens=["<end>", "<user>", "<assistant>"],
+        tokenizer_object=bytes_to_words._tokenizer,
+        additional_special_tokens=marks,
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = (
-        "{% for message in messages %}<{{ message.role }}> {{ message.content }} <end> {% endfor %}"
+        "{% for message in messages %}<{{ message.role }}> {{ message.content }}<end>\n{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}"
     )
     tokenizer.save_pretrained(folder)
     with torch.random.fork_rng():
         torch.random.manual_seed(1)
         config = LlamaConfig(
-            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=None, eos_token_id=None,
-        )  # fmt: skip
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
         network = LlamaForCausalLM(config)
         torch.nn.init.normal_(network.lm_head.weight, std=0.5)
     network.save_pretrained(folder)

@@ -13,7 +13,7 @@ from engrain.backends.base import Backend, Message, Reply, Request, Sampling
 from engrain.backends.openai import OpenAIBackend
 from engrain.backends.scripted import ScriptedBackend
 
-WORDS = "red green blue one two three cat dog bird runs sleeps".split()
+WORDS = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps"]
 
 
 def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int = 8) -> Request:
@@ -24,7 +24,9 @@ def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int
 @pytest.fixture(params=["scripted", "openai", "transformers"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
     if request.param == "scripted":
-        return lambda: ScriptedBackend(lambda asked: f"{asked.messages[-1].content} seed={asked.sample}")
+        return lambda: ScriptedBackend(
+            lambda asked: f"{asked.messages[-1].content} seed={asked.sample}"
+        )
     if request.param == "openai":
         endpoint: Any = request.getfixturevalue("endpoint")
         return lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
@@ -54,7 +56,9 @@ def test_a_reply_has_a_finish_reason_and_counted_tokens(make):
 def test_concurrent_calls_each_get_their_own_reply(make):
     requests = [ask(" ".join(WORDS[: 1 + n % 7]), max_tokens=6) for n in range(20)]
     together = answer(make(), *requests)
-    assert [reply.text for reply in together] == [answer(make(), request)[0].text for request in requests]
+    assert [reply.text for reply in together] == [
+        answer(make(), request)[0].text for request in requests
+    ]
 
 
 def test_another_sample_is_another_draw_and_the_same_one_the_same(make):

@@ -96,6 +96,8 @@ def test_a_ledger_of_another_version_is_refused_and_left_alone(tmp_path):
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    path.write_text("these are notes, not a database, and they are long enough to be looked at" * 20)
+    path.write_text(
+        "these are notes, not a database, and they are long enough to be looked at" * 20
+    )
     with pytest.raises(UserError, match="is not a ledger"):
         Ledger(path)

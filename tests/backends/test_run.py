@@ -40,7 +40,11 @@ def run(backend, requests, ledger=None, concurrency=8):
     seen = []
     tally = asyncio.run(
         complete_all(
-            backend, requests, ledger=ledger, concurrency=concurrency, on_done=lambda *pair: seen.append(pair)
+            backend,
+            requests,
+            ledger=ledger,
+            concurrency=concurrency,
+            on_done=lambda *pair: seen.append(pair),
         )
     )
     return tally, seen
@@ -77,7 +81,9 @@ def test_a_reply_is_in_the_ledger_before_it_counts(tmp_path):
         def check(request, reply):
             assert ledger.get(request.identity(backend.model)) == reply
 
-        asyncio.run(complete_all(backend, map(ask, range(30)), ledger=ledger, concurrency=4, on_done=check))
+        asyncio.run(
+            complete_all(backend, map(ask, range(30)), ledger=ledger, concurrency=4, on_done=check)
+        )
 
 
 def test_equal_requests_are_asked_once():
@@ -108,7 +114,7 @@ def test_a_failed_item_is_recorded_and_the_others_go_on(tmp_path):
 def test_past_a_fifth_of_failures_the_run_stops_and_says_why(tmp_path):
     backend = fails_for(range(0, 1000, 4))
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        with pytest.raises(UserError, match=r"13 of 50 .*status 500"):
+        with pytest.raises(UserError, match=r"14 of 53 .*status 500"):
             run(backend, map(ask, range(1000)), ledger, concurrency=1)
         assert len(ledger) >= 37
     assert len(backend.requests) < 1000
@@ -152,7 +158,9 @@ def test_requests_are_taken_as_they_are_needed():
 
 
 def test_a_reply_with_half_a_character_is_mended_the_same_way_fresh_and_stored(tmp_path):
-    backend = ScriptedBackend(lambda _: Reply(text="half \ud800", finish_reason="stop", usage=Usage()))
+    backend = ScriptedBackend(
+        lambda _: Reply(text="half \ud800", finish_reason="stop", usage=Usage())
+    )
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         texts = [run(backend, [ask(1)], ledger)[1][0][1].text for _ in range(2)]
     assert texts == ["half ?", "half ?"]

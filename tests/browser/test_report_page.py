@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,23 +45,30 @@ def test_no_script_of_a_document_runs_and_the_console_stays_silent(open_report: 
     )
 
 
-def test_a_script_that_got_into_the_page_would_still_not_run(open_report: Any, run: Any):
-    page = open_report(run)
-    page.evaluate(
-        """() => {
-          const script = document.createElement('script');
-          try { script.textContent = 'window.pwned = 1'; } catch { /* trusted types */ }
-          document.body.append(script);
-          const button = document.createElement('button');
-          try { button.setAttribute('onclick', 'window.pwned = 2'); } catch { /* trusted types */ }
-          document.body.append(button);
-          button.click();
-          try { document.body.insertAdjacentHTML('beforeend', '<b>'); window.pwned = 3; }
-          catch { /* trusted types */ }
-        }"""
+def test_markup_that_got_past_the_escaping_would_still_not_run(
+    open_report: Any, run: Any, stranger: Any, tmp_path: Path
+):
+    attack = (
+        "<script>window.pwned = 1</script>"
+        "<img src=x onerror='window.pwned = 2'>"
+        "<a href='javascript:window.pwned = 3'>here</a>"
+        "<iframe srcdoc='<script>top.pwned = 4</script>'></iframe>"
+        f"<script src='{stranger.address}/evil.js'></script>"
+        f"<img src='{stranger.address}/pixel.png'>"
+        f"<link rel=stylesheet href='{stranger.address}/evil.css'>"
+        "<style>body { display: none }</style>"
     )
+    html = (run.root / "report" / "report.html").read_text()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text(html.replace("<main>", f"<main>{attack}"))
+    page = open_report(dataclasses.replace(run, root=tmp_path))
+    page.get_by_text("here", exact=True).click()
+    page.wait_for_timeout(300)
     assert page.evaluate("window.pwned") is None
-    assert any("Content Security Policy" in trouble for trouble in page.troubles)
+    assert page.locator("h1").is_visible()
+    assert stranger.asked == []
+    refused = [trouble for trouble in page.troubles if "Content Security Policy" in trouble]
+    assert len(refused) >= 5
 
 
 def test_the_main_table_reads_as_the_files_say(open_report: Any, run: Any):
@@ -94,9 +103,13 @@ def test_questions_are_filtered_by_what_training_changed(open_report: Any, run: 
     assert "\u2717 Base" in marks
     assert "\u2713 Trained" in marks
     root.get_by_label("Kind").select_option("described")
-    root.get_by_label("Search").fill("building 2 WILMON")
-    shown = root.locator(".items > li").all_inner_texts()
-    assert all("building 2" in text for text in shown)
+    by_kind = int(root.locator(".found").inner_text().split()[0])
+    assert 0 < by_kind < fixed
+    root.get_by_label("Change").select_option("")
+    root.get_by_label("Kind").select_option("")
+    root.get_by_label("Search").fill("q0017  WILMON")
+    assert root.locator(".found").inner_text() == "1 of 120 match"
+    assert "building 17 " in root.locator(".items > li").inner_text()
     root.get_by_label("Search").fill("no such words")
     assert root.locator(".found").inner_text() == "0 of 120 match"
     assert root.locator(".items > li").count() == 0
@@ -117,7 +130,7 @@ def test_samples_are_found_by_method_and_document_and_show_their_lineage(
     assert "request-qa-" in body.inner_text()
     body.get_by_text("The prompt that was answered with it").click()
     prompt = body.locator(".mono").inner_text()
-    assert prompt.startswith('<document title="Of request qa')
+    assert prompt.startswith('<document title="Of request-qa')
     assert "characters left out of this page" in prompt
     assert prompt.endswith("Task: rewrite")
 

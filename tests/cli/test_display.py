@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -48,7 +49,7 @@ def test_a_pipe_gets_plain_lines_with_done_total_rate_and_time_left():
     assert first.startswith("synthesize: 1/3 requests, ") and "/s, " in first
     assert first.endswith(" left, 12K tokens/s")
     assert second.startswith("synthesize: 3/3 requests")
-    assert last == "synthesize: 3 requests in 0.0 s, 12K tokens/s"
+    assert re.fullmatch(r"synthesize: 3 requests in \d+\.\d s, 12K tokens/s", last)
 
 
 def test_a_quick_bar_is_one_line_in_a_log_file():
@@ -56,14 +57,14 @@ def test_a_quick_bar_is_one_line_in_a_log_file():
     with PlainLines(stream).bar("mix", 1000, "texts") as bar:
         for _ in range(1000):
             bar.advance()
-    assert stream.getvalue() == "mix: 1K texts in 0.0 s\n"
+    assert re.fullmatch(r"mix: 1K texts in \d+\.\d s\n", stream.getvalue())
 
 
 def test_a_bar_that_ends_early_says_how_far_it_came():
     stream = io.StringIO()
     with PlainLines(stream).bar("train", 10, "steps") as bar:
         bar.advance(4)
-    assert stream.getvalue() == "train: 4 of 10 steps in 0.0 s\n"
+    assert re.fullmatch(r"train: 4 of 10 steps in \d+\.\d s\n", stream.getvalue())
 
 
 def test_a_terminal_shows_live_bars_that_nest_and_leave_one_line_each():
@@ -75,8 +76,8 @@ def test_a_terminal_shows_live_bars_that_nest_and_leave_one_line_each():
         live.say("a [bold]line[/bold]")
         outer.advance()
     shown = stream.getvalue()
-    assert "inner: 2 steps in 0.0 s, 1K tokens/s" in shown
-    assert "outer [x]: 1 parts in 0.0 s" in shown
+    assert re.search(r"inner: 2 steps in \d+\.\d s, 1K tokens/s", shown)
+    assert re.search(r"outer \[x\]: 1 parts in \d+\.\d s", shown)
     assert "a [bold]line[/bold]" in shown
 
 

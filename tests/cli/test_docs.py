@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/recipe.md against the program: their listings are generated, here, and compared.
+"""docs/cli.md and docs/recipe.md: their listings are generated, here, and compared.
 
 After a change to a verb, an option or a setting: `python tests/cli/test_docs.py` writes them anew.
 """
@@ -92,7 +92,8 @@ def test_every_setting_has_a_meaning():
     rows = [row.split(" | ") for row in key_listing().splitlines() if row.startswith("| `")]
     # Names that say it all, and training's, which are those of every trainer.
     plain = {"name", "seed", "temperature", "top_p", "max_tokens", "learning_rate", "epochs"}
-    plain |= {"sequence_length", "weight_decay", "max_gradient_norm", "optimizer", "schedule"}
+    plain |= {"backend", "method", "prompt", "completion", "requests", "sequence_length"}
+    plain |= {"weight_decay", "max_gradient_norm", "optimizer", "schedule"}
     unsaid = [row[0] for row in rows if row[2].strip() == "|" or not row[2].strip(" |")]
     assert {key.strip("| `").rpartition(".")[2] for key in unsaid} <= plain
 

@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import engrain.cli.main as main
+from engrain.artifacts import skipped
+from engrain.store import load
 from engrain.testbed.server import Faults, serving
 from engrain.testbed.writer import Writer
 
@@ -116,7 +118,11 @@ def test_an_unreadable_pdf_among_documents_is_reported_and_skipped(folder, capsy
     recipe = write_recipe(folder, "http://127.0.0.1:1/v1")
     done = CliRunner().invoke(main.app, ["corpus", recipe])
     assert done.exit_code == 0
-    assert "torn.pdf" in done.output
+    assert "1 files or rows skipped" in done.output
+    corpus = load(folder / "runs" / "bad" / "corpus")
+    assert corpus is not None
+    (named,) = skipped(corpus)
+    assert named.source == "torn.pdf" and named.detail
 
 
 def test_an_endpoint_where_nobody_listens(folder, capsys, monkeypatch):
@@ -157,7 +163,7 @@ def test_a_full_disk_names_the_place_and_keeps_the_rest(folder, capsys, monkeypa
     # The disk itself: /dev/full refuses every byte with ENOSPC.
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    assert "cannot write" in refused(
+    assert "cannot make the folder /dev/full" in refused(
         capsys, monkeypatch, "init", "docs", "--out", "/dev/full/recipe.yaml"
     )
 

@@ -95,4 +95,4 @@ def test_the_module_can_be_run_and_ends_well():
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "whether it beats retrieval" in done.stdout
+    assert "Teach a language model your documents" in done.stdout

@@ -41,6 +41,12 @@ def test_evidence_that_no_document_of_the_question_states_is_kept_and_counted():
     assert counts == {"verbatim": 1, "aligned": 0, "missing": 1}
 
 
+def test_words_scattered_over_a_document_do_not_state_the_evidence():
+    evidence = "Revenue from products and services grew by nine percent in Lorne"
+    scattered = " and then some words of another matter ".join(evidence.split())
+    assert align([question(evidence)], [document("a", scattered)])[1]["missing"] == 1
+
+
 def test_a_short_evidence_is_never_aligned_by_its_words_alone():
     (aligned,), counts = align([question("prose about table")], [document("a", TEXT)])
     assert aligned.evidence == ("prose about table",)

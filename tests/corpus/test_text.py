@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engrain.corpus.draft import Unusable
@@ -16,6 +16,7 @@ from engrain.corpus.shelf import identify
 from engrain.corpus.text import clean, decode, one_line, stem_title
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text())
 def test_cleaning_is_stable_and_leaves_nothing_that_utf8_or_nfc_refuses(text):
     once = clean(text)
@@ -52,6 +53,7 @@ def test_a_declared_encoding_is_used_and_an_invented_one_is_not():
     assert decode(data, "hex")[1] == "cp1252"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(min_size=1))
 def test_any_bytes_are_text_or_unusable(data):
     try:

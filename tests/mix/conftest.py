@@ -37,8 +37,8 @@ def words(draw: Random, count: int) -> str:
     return " ".join(draw.choice(WORDS) for _ in range(count))
 
 
-def save_tokenizer(
-    folder: Path, *, template: str | None, eos: str, bos: str | None = None, pad: str | None = None
+def written_tokenizer(
+    folder: Path, *, template: str | None, eos: str, bos: str | None = None
 ) -> str:
     """A byte-level BPE tokenizer; with `bos`, it adds one to every text, as Llama's do."""
     specials = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>", "<|begin|>", "<|end|>"]
@@ -57,7 +57,7 @@ def save_tokenizer(
             single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
         )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=eos, bos_token=bos, pad_token=pad or eos
+        tokenizer_object=tokenizer, eos_token=eos, bos_token=bos, pad_token=eos
     )
     fast.chat_template = template
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,24 @@ def save_tokenizer(
 
 
 @pytest.fixture
-def chatml(tmp_path: Path) -> str:
-    return save_tokenizer(tmp_path / "chatml", template=CHATML, eos="<|im_end|>")
+def save_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    return lambda **kind: written_tokenizer(tmp_path_factory.mktemp("tokenizer"), **kind)
+
+
+@pytest.fixture
+def chatml_template() -> str:
+    return CHATML
+
+
+@pytest.fixture
+def llama_template() -> str:
+    return LLAMA
+
+
+@pytest.fixture(scope="session")
+def chatml(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("chatml")
+    return written_tokenizer(folder, template=CHATML, eos="<|im_end|>")
 
 
 @pytest.fixture

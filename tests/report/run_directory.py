@@ -109,7 +109,7 @@ def build_run(
     name: str = "harbour town",
 ) -> Run:
     """Write a whole run under `root`."""
-    poison = HOSTILE if hostile else ()
+    poison: Sequence[str] = HOSTILE if hostile else ()
     corpus = _corpus(root / "corpus", documents, questions, kinds, poison, skipped=rejected)
     synthetic = _synthetic(
         root / "synthetic", documents, texts, poison, rejected=rejected, priced=priced
@@ -317,7 +317,7 @@ def _synthetic(
             directory / "requests" / "qa.parquet",
             Asked,
             (
-                _asked(f"request-{method}-{i}", _said(poison, i, f"Of request {i}"))
+                _asked(f"request-{method}-{i}", _said(poison, i, f"Of request-{method}-{i}"))
                 for method in ("active_reading", "focal", "qa")
                 for i in range(texts // 4 + 1)
             ),

@@ -58,7 +58,7 @@ def test_money_keeps_the_digits_that_matter(amount: float, shown: str):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (7500, "2 h 05 min")],
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (7500, "2 h 05 min")],
 )
 def test_times_never_show_sixty_of_a_unit(seconds: float, shown: str):
     assert formats.duration(seconds) == shown

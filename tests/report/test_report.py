@@ -242,9 +242,7 @@ def test_a_sample_is_shown_with_the_prompt_that_its_request_made(run: Any, page:
     data = json.loads(page.data["samples-data"])
     sample = data["items"][0]
     head, cut, tail = data["prompts"][sample["request"]]
-    assert head.startswith(
-        f'<document title="Of request {sample["request"].removeprefix("request-")}'
-    )
+    assert head.startswith(f'<document title="Of {sample["request"]}">')
     assert tail.endswith("Task: rewrite")
     assert cut == 0 or len(head) == 1200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS | st.text(), st.integers(1, 60))
 def test_chunks_joined_are_the_text_and_none_is_too_long(text, size):
     chunks = split(text, size)
@@ -29,6 +30,7 @@ def test_chunks_joined_are_the_text_and_none_is_too_long(text, size):
     assert all(0 < end - start <= size for start, end in chunks)
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS, st.integers(2, 60), st.integers(0, 30))
 def test_with_overlap_chunks_still_cover_the_text_in_order(text, size, overlap):
     overlap = min(overlap, size // 2)
@@ -69,6 +71,7 @@ def test_an_overlap_repeats_whole_words_as_far_as_they_fit():
     assert [text[s:e] for s, e in split(text, 16, 4)] == ["alpha beta ", "gamma delta ", "epsilon"]
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 def test_passages_hold_every_character_that_is_not_white_space_where_they_say(text):
     document = Document(id="d", title="T", source="s", text=text, sha256="")

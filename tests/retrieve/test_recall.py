@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engrain.records import Document
@@ -63,6 +63,7 @@ def test_a_repeated_word_must_be_there_as_often():
     assert token_recall(["bees bees bees bees"], cut("bees and bees", 100)) == 0.5
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.text(alphabet="ab .\n", max_size=200),
     st.integers(0, 200),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 from engrain.evaluate import prompts
@@ -52,7 +53,10 @@ def test_no_question_of_memory_touches_an_unasked_fact() -> None:
         if subject in lesson.turns[-2][1] and f"of {subject}" not in lesson.turns[-2][1]
     }
     told = {
-        key for key in hidden for lesson in lessons if lesson.turns[0][0] == "text" and key[1] in lesson.turns[0][1]
+        key
+        for key in hidden
+        for lesson in lessons
+        if lesson.turns[0][0] == "text" and key[1] in lesson.turns[0][1]
     }
     assert not {key for key in asked & hidden if _only_holder(memory, key)}
     assert len(told) > 0.9 * len(hidden)
@@ -60,10 +64,14 @@ def test_no_question_of_memory_touches_an_unasked_fact() -> None:
 
 def _only_holder(memory: Memory, key: tuple[str, str]) -> bool:
     """Whether the subject has this value in hidden facts alone."""
-    return all(fact in memory.unasked for fact in memory.world.facts.values() if (fact.subject, fact.value) == key)
+    return all(
+        fact in memory.unasked
+        for fact in memory.world.facts.values()
+        if (fact.subject, fact.value) == key
+    )
 
 
-def test_replay_holds_nothing_of_the_target_world(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_replay_holds_nothing_of_the_target_world(tmp_path: Path) -> None:
     write_replay(tmp_path / "replay.jsonl", seed=0, texts=50)
     text = (tmp_path / "replay.jsonl").read_text()
     assert len(text.splitlines()) == 50

@@ -14,7 +14,8 @@ from engrain.testbed.pretrain import IGNORE, Batches, PretrainSettings, new_mode
 from engrain.testbed.tokenizer import train_tokenizer
 
 TINY = PretrainSettings(
-    steps=4, processes=2, hidden=32, layers=1, heads=2, feed_forward=32, memory_documents=4, probe_every=2,
+    steps=4, processes=2, hidden=32, layers=1, heads=2, feed_forward=32, memory_documents=4,
+    probe_every=2,
 )  # fmt: skip
 
 
@@ -30,7 +31,9 @@ def test_a_seed_gives_the_same_student_and_another_seed_another(tmp_path: Path) 
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
-    rows = [json.loads(line) for line in (tmp_path / "a" / "pretraining.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "a" / "pretraining.jsonl").read_text().splitlines()
+    ]
     assert [row["step"] for row in rows] == [2, 4]
     AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     AutoTokenizer.from_pretrained(tmp_path / "a")

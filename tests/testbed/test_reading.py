@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from engrain.testbed.names import SPLITS
+from engrain.testbed.names import SPLITS, Split
 from engrain.testbed.reading import read, understand
 from engrain.testbed.world import build
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_reading_a_document_finds_its_facts_and_no_other(split: str) -> None:
-    world = build(seed=11, split=split, documents=60)  # type: ignore[arg-type]
+def test_reading_a_document_finds_its_facts_and_no_other(split: Split) -> None:
+    world = build(seed=11, split=split, documents=60)
     for index, document in enumerate(world.documents):
-        true = {(f.subject, f.relation, f.value) for f in world.facts.values() if f.document == index}
+        true = {
+            (f.subject, f.relation, f.value) for f in world.facts.values() if f.document == index
+        }
         found = {(s.subject, name, v) for s in read(document.text) for name, v in s.values.items()}
         assert found == true
 

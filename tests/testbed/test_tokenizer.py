@@ -22,7 +22,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "x", "Mira Toland lived in Wilmon.", "\u00dcber 1,577 \u20ac\n\n\tna\u00efve \U0001f600", "  two  spaces "]
+    "text",
+    [
+        "",
+        " ",
+        "x",
+        "Mira Toland lived in Wilmon.",
+        "\u00dcber 1,577 \u20ac\n\n\tna\u00efve \U0001f600",
+        "  two  spaces ",
+    ],
 )
 def test_any_text_comes_back(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -33,7 +41,9 @@ def test_names_of_all_splits_take_as_many_tokens(tokenizer: PreTrainedTokenizerF
     means = []
     for split in SPLITS:
         names = people(split, 400, Random(0))
-        means.append(sum(len(tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) for n in names) / 400)
+        means.append(
+            sum(len(tokenizer(f" {n}", add_special_tokens=False)["input_ids"]) for n in names) / 400
+        )
     assert max(means) - min(means) < 0.6
 
 
@@ -45,7 +55,9 @@ def test_a_conversation_is_written_with_its_roles(tokenizer: PreTrainedTokenizer
     assert asked == "<|begin|><|user|>Who?<|end|><|assistant|>"
 
 
-def test_the_shipped_tokenizer_is_the_one_that_the_seed_gives(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_shipped_tokenizer_is_the_one_that_the_seed_gives(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
     from transformers import AutoTokenizer
 
     shipped = AutoTokenizer.from_pretrained(student.path())

@@ -11,7 +11,7 @@ import pytest
 from engrain.backends.base import Message, Request, Sampling
 from engrain.synthesize.base import Window
 from engrain.synthesize.prompts import user_message
-from engrain.testbed.grammar import RELATIONS
+from engrain.testbed.grammar import RELATIONS, capital
 from engrain.testbed.reading import read
 from engrain.testbed.world import World, build
 from engrain.testbed.writer import STRENGTHS, Faults, Strength, Writer
@@ -24,7 +24,9 @@ def world() -> World:
 
 def window(world: World, index: int) -> Window:
     document = world.documents[index]
-    return Window(document_id=f"d{index}", title=document.title, number=0, text=document.text, tokens=200)
+    return Window(
+        document_id=f"d{index}", title=document.title, number=0, text=document.text, tokens=200
+    )
 
 
 def request(messages: tuple[Message, ...], sample: int = 0) -> Request:
@@ -67,7 +69,9 @@ def test_a_weak_writer_never_covers_the_tail_and_a_strong_one_covers_all(world: 
         stated = set()
         for sample in range(25):
             text = writer.reply(
-                request(user_message("rewrite", window(world, 1), style="plain", question=""), sample)
+                request(
+                    user_message("rewrite", window(world, 1), style="plain", question=""), sample
+                )
             ).text
             stated |= {(s.subject, relation) for s in read(text) for relation in s.values}
         covered[name] = stated
@@ -101,9 +105,10 @@ def test_a_focused_text_states_what_answers_its_question(world: World) -> None:
     hits = 0
     facts = [f for f in world.facts.values() if f.document < 20]
     for fact in rng.sample(facts, 40):
-        question = RELATIONS[fact.relation].questions[0].format(s=fact.subject)
-        question = question[0].upper() + question[1:]
-        message = user_message("apply", window(world, fact.document), strategy="Retell it", question=question)
+        question = capital(RELATIONS[fact.relation].questions[0].format(s=fact.subject))
+        message = user_message(
+            "apply", window(world, fact.document), strategy="Retell it", question=question
+        )
         text = writer.reply(request(message)).text
         hits += fact.value in text
     assert hits == 40
@@ -128,15 +133,18 @@ def test_faults_come_at_their_rates_and_are_off_by_default(world: World) -> None
 
 
 def test_a_document_of_another_kind_is_quoted() -> None:
-    text = "Net sales grew by four percent to a record level. The board approved a new dividend plan in May."
+    text = (
+        "Net sales grew by four percent to a record level. "
+        "The board approved a new dividend plan in May."
+    )
     strange = Window(document_id="x", title="Annual report", number=0, text=text, tokens=30)
     rows = json.loads(Writer().reply(request(user_message("qa", strange, n=2))).text)
     assert len(rows) == 2
     for row in rows:
         assert row["answer"] in text
-    told = Writer().reply(
-        request(user_message("rewrite", strange, style="plain", question=""))
-    ).text
+    told = (
+        Writer().reply(request(user_message("rewrite", strange, style="plain", question=""))).text
+    )
     assert "Net sales grew" in told
 
 

@@ -1,4 +1,4 @@
-"""The narrow waist to any language model; only the settings are exported, a backend is imported from its own file."""
+"""The narrow waist to any language model. Only the settings are exported here."""
 
 from engrain.backends.settings import GeneratorSettings, Price
 

@@ -26,7 +26,11 @@ CREATE TABLE replies (
     cached_prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE failures (id TEXT PRIMARY KEY, reason TEXT NOT NULL, times INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE failures (
+    id TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,
+    times INTEGER NOT NULL
+) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
@@ -34,20 +38,24 @@ PRAGMA user_version = {SCHEMA_VERSION};
 class Ledger:
     """Replies on disk. One process at a time: a second one is refused with a UserError.
 
-    Write-ahead log with synchronous=NORMAL: a committed reply survives `kill -9`, because the operating system has it;
-    a power cut may lose the commits of the last seconds, which are asked again, and never corrupts the file. FULL would
-    cost one disk flush for every batch of replies and protect nothing else.
+    Write-ahead log with synchronous=NORMAL: a committed reply survives `kill -9`, because the
+    operating system has it; a power cut may lose the commits of the last seconds, which are asked
+    again, and never corrupts the file. FULL would cost one disk flush for every batch of replies
+    and protect nothing else.
     """
 
     def __init__(self, path: Path) -> None:
         """Open or create the ledger and take its lock.
 
-        Raises UserError where another process holds it, or the file is not a ledger of this version.
+        Raises UserError where another process holds it, or the file is not a ledger of this
+        version.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         # The lock below keeps other processes out, and Engrain uses one thread at a time.
-        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare()
         except (sqlite3.Error, UserError) as error:
@@ -58,7 +66,8 @@ class Ledger:
 
     def _prepare(self) -> None:
         run = self._connection.execute
-        # In exclusive mode the lock taken by the first write stays until the connection closes or the process dies.
+        # In exclusive mode the lock taken by the first write stays until the connection closes or
+        # the process dies.
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
@@ -69,7 +78,7 @@ class Ledger:
                 run(statement)
         elif version != SCHEMA_VERSION:
             raise UserError(
-                f"{self.path} has ledger version {version!r} and this Engrain writes {SCHEMA_VERSION!r}; "
+                f"{self.path} has ledger version {version!r}, not {SCHEMA_VERSION!r}; "
                 "choose another folder, or delete that file to pay for its replies again"
             )
         run("COMMIT")
@@ -78,7 +87,12 @@ class Ledger:
         """Itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -92,17 +106,26 @@ class Ledger:
         if row is None:
             return None
         _, text, finish_reason, prompt, cached, completion = row
-        usage = Usage(prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=completion)
+        usage = Usage(
+            prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=completion
+        )
         return Reply(text=text, finish_reason=finish_reason, usage=usage)
 
-    def put(self, replies: Sequence[tuple[str, Reply]], failures: Sequence[tuple[str, str]] = ()) -> None:
-        """Store replies, and failures with their reasons, in one transaction: when this returns, they are durable.
+    def put(
+        self, replies: Sequence[tuple[str, Reply]], failures: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Store replies, and failures with reasons, in one transaction: then they are durable.
 
-        A failure is only a note: its request is asked again by the next run. A reply erases the note.
+        A failure is only a note: its request is asked again by the next run. A reply erases the
+        note.
         """
         with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", map(_row, replies))
-            connection.executemany("DELETE FROM failures WHERE id = ?", ((identity,) for identity, _ in replies))
+            connection.executemany(
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", map(_row, replies)
+            )
+            connection.executemany(
+                "DELETE FROM failures WHERE id = ?", ((identity,) for identity, _ in replies)
+            )
             connection.executemany(
                 "INSERT INTO failures VALUES (?, ?, 1) "
                 "ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, times = times + 1",
@@ -128,7 +151,9 @@ class Ledger:
 
     def failures(self) -> list[tuple[str, str, int]]:
         """Requests that failed and were not answered since: identity, last reason, how often."""
-        return self._connection.execute("SELECT id, reason, times FROM failures ORDER BY id").fetchall()
+        return self._connection.execute(
+            "SELECT id, reason, times FROM failures ORDER BY id"
+        ).fetchall()
 
 
 def _row(entry: tuple[str, Reply]) -> tuple[str, str, str, int, int, int]:
@@ -148,9 +173,18 @@ def _refusal(path: Path, error: sqlite3.Error) -> UserError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return UserError(f"{path} is in use by another process; wait until it ends or choose another folder")
+        return UserError(
+            f"{path} is in use by another process; wait until it ends or choose another folder"
+        )
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return UserError(f"{path} is not a ledger ({error}); move that file away to start a new one")
-    if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return UserError(
+            f"{path} is not a ledger ({error}); move that file away to start a new one"
+        )
+    if primary in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    ):
         return UserError(f"cannot write {path}: {error}; free some space or choose another folder")
     raise error

@@ -1,7 +1,8 @@
 """Any OpenAI-compatible endpoint, through the official client with its aiohttp transport.
 
-Knows HTTP, retries and what the statuses mean; knows nothing of the ledger or of what is asked. All retrying happens
-here (the client's own is off), because only here Retry-After, refusals and broken bodies are told apart.
+Knows HTTP, retries and what the statuses mean; knows nothing of the ledger or of what is asked. All
+retrying happens here (the client's own is off), because only here Retry-After, refusals and broken
+bodies are told apart.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ from engrain.errors import EndpointError, RequestError
 DEFAULT_URL = "https://api.openai.com/v1"
 
 _RETRIED = frozenset({408, 409, 425, 429})
-_FINISHED: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
-# Seconds: the first wait, doubled each time up to the last; and the longest Retry-After that is obeyed.
+_FINISHED: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+}
+# Seconds: the first wait, doubled each time up to the last; and the longest Retry-After that is
+# obeyed.
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_RETRY_AFTER = 0.5, 30.0, 300.0
 _CONNECT_TIMEOUT = 15.0
 _SHOWN_MODELS = 8
@@ -34,10 +40,11 @@ _SHOWN_MODELS = 8
 class OpenAIBackend:
     """A chat-completions endpoint.
 
-    A request is tried `attempts` times: again after 408, 409, 425, 429, 5xx, timeouts, lost connections and bodies that
-    are not JSON. It raises EndpointError where nothing would help: nobody listens, a refused key, an unknown model, a
-    spent quota. The sample index is sent as `seed`, so that repeats differ where the server honours it; a server
-    that rejects the field is asked without it.
+    A request is tried `attempts` times: again after 408, 409, 425, 429, 5xx, timeouts, lost
+    connections and bodies that are not JSON. It raises EndpointError where nothing would help:
+    nobody listens, a refused key, an unknown model, a spent quota. The sample index is sent as
+    `seed`, so that repeats differ where the server honours it; a server that rejects the field is
+    asked without it.
     """
 
     def __init__(
@@ -55,7 +62,8 @@ class OpenAIBackend:
         Args:
             model: Its name at the endpoint.
             base_url: Up to and including `/v1`; None: the OpenAI API.
-            api_key_env: Environment variable with the key. May be unset for a server that wants none.
+            api_key_env: Environment variable with the key. May be unset for a server that wants
+            none.
             timeout: Seconds without a byte after which a request is tried again.
             attempts: How often one request is tried.
             first_wait: Seconds before the second attempt; doubled for each further one.
@@ -109,11 +117,14 @@ class OpenAIBackend:
         try:
             if self._model in await self._models():
                 return
-            # Not every server lists all names it answers to (aliases, adapters, models loaded on demand): ask one thing.
+            # Not every server lists all names it answers to (aliases, adapters, models loaded on
+            # demand): ask one thing.
             probe = Request(messages=(Message("user", "Hi"),), sampling=Sampling(max_tokens=1))
             await self.complete(probe)
         except RequestError as error:
-            raise EndpointError(f"{error}; try again later, or choose another endpoint or model") from error
+            raise EndpointError(
+                f"{error}; try again later, or choose another endpoint or model"
+            ) from error
         finally:
             await self.aclose()
 
@@ -136,7 +147,8 @@ class OpenAIBackend:
                 return await self._ask(request)
             if "seed" not in fields or self._seed_taken:
                 raise
-            # Servers name the field that they reject in many ways or not at all: a second answer tells.
+            # Servers name the field that they reject in many ways or not at all: a second answer
+            # tells.
             del fields["seed"]
             completion = await create(**fields)
             self._send_seed = False
@@ -146,7 +158,9 @@ class OpenAIBackend:
         sampling = request.sampling
         fields: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [
+                {"role": message.role, "content": message.content} for message in request.messages
+            ],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             self._limit_field: sampling.max_tokens,
@@ -175,12 +189,19 @@ class OpenAIBackend:
         """Why to try again; raises where trying again would not help."""
         status = error.status_code
         if status in (401, 403):
-            state = "the key in it was refused" if os.environ.get(self._key_env) else "it is not set"
-            raise EndpointError(f"{self._url} answered {status}: set the environment variable {self._key_env!r} ({state})")
+            state = (
+                "the key in it was refused" if os.environ.get(self._key_env) else "it is not set"
+            )
+            raise EndpointError(
+                f"{self._url} answered {status}: set the environment variable "
+                f"{self._key_env!r} ({state})"
+            )
         if status == 404 or error.code == "model_not_found":
             raise await self._unknown() from error
         if status == 402 or error.code == "insufficient_quota":
-            raise EndpointError(f"{self._url} says that the quota of this key is spent; add credit and run again")
+            raise EndpointError(
+                f"{self._url} says that the quota of this key is spent; add credit and run again"
+            )
         if status in _RETRIED or status >= 500:
             self._answered = True
             return f"status {status}"
@@ -193,12 +214,14 @@ class OpenAIBackend:
             models = []
         if not models:
             return EndpointError(
-                f"{self._url} answered 404 for model {self._model!r}; check the model's name, and that base_url ends as the "
-                "server wants it (mostly in /v1)"
+                f"{self._url} answered 404 for model {self._model!r}; check the model's name, and "
+                "that base_url ends as the server wants it (mostly in /v1)"
             )
         shown = ", ".join(repr(name) for name in models[:_SHOWN_MODELS])
         more = f" and {len(models) - _SHOWN_MODELS} more" if len(models) > _SHOWN_MODELS else ""
-        return EndpointError(f"{self._url} does not know model {self._model!r}; it offers {shown}{more}")
+        return EndpointError(
+            f"{self._url} does not know model {self._model!r}; it offers {shown}{more}"
+        )
 
     async def _models(self) -> list[str]:
         """Names the server lists; empty where it lists none."""
@@ -214,7 +237,9 @@ class OpenAIBackend:
         return sorted(entry.id for entry in page.data)
 
     def _nobody(self) -> EndpointError:
-        return EndpointError(f"nobody answers at {self._url}; start the server there, or correct base_url")
+        return EndpointError(
+            f"nobody answers at {self._url}; start the server there, or correct base_url"
+        )
 
     def _wait(self, attempt: int) -> float:
         longest = min(_LONGEST_WAIT, self._first_wait * 2 ** (attempt - 1))
@@ -252,7 +277,7 @@ def _usage(completion: ChatCompletion) -> Usage:
 
 
 def _unreachable(error: BaseException) -> bool:
-    """Whether no connection could be made at all (refused, no such host), however deep the cause lies."""
+    """Whether no connection could be made at all: refused, or no such host."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientConnectorError):
@@ -268,7 +293,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds, from either form of the header; None where there is none, it is odd, or it asks for too long."""
+    """Seconds, from either form of the header; None where it is missing, odd or too long."""
     if header is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Many requests to one backend: a bounded number in flight, each reply durable before it counts, results in order.
+"""Many requests to one backend: bounded in flight, durable before they count, results in order.
 
-Knows backends and the ledger; knows nothing of why the requests are made. Which results the caller sees, and in which
-order, depends on the requests and replies alone, never on timing.
+Knows backends and the ledger; knows nothing of why the requests are made. Which results the caller
+sees, and in which order, depends on the requests and replies alone, never on timing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ FAILURE_SHARE = 0.2
 FAILURES_FROM = 50
 """Answers after which the share is looked at: fewer say little about it."""
 
-# Replies that may wait for an earlier, slower one: bounds memory, and is far more than a healthy server needs.
+# Replies that may wait for an earlier, slower one: bounds memory, and is far more than a healthy
+# server needs.
 _AHEAD = 1024
 
 
@@ -44,14 +45,15 @@ async def complete_all(
     concurrency: int,
     on_done: Callable[[Request, Result], None],
 ) -> Tally:
-    """Answer every request once, from the ledger where it is there, and hand each result to `on_done`.
+    """Answer every request once, from the ledger where it can, and hand results to `on_done`.
 
     Args:
         backend: Answers what the ledger does not hold.
         requests: Taken lazily: at most some thousand are alive at a time.
         ledger: Stores replies before they are handed on; None: nothing is stored.
         concurrency: Requests in flight.
-        on_done: Receives each request with its reply, or with the error that made it fail, in the order of `requests`.
+        on_done: Receives each request with its reply, or with the error that made it fail, in the
+        order of `requests`.
 
     Raises:
         EndpointError: At once, when the backend says that every request would fail.
@@ -123,11 +125,14 @@ class _Run:
                 elif twin is not None:
                     done = _Done(index, request, identity, await asyncio.shield(twin), fresh=False)
                 else:
-                    done = _Done(index, request, identity, await self._ask(request, identity), fresh=True)
+                    done = _Done(
+                        index, request, identity, await self._ask(request, identity), fresh=True
+                    )
                 self._finished.append(done)
                 self._wake.set()
                 if done.fresh:
-                    # A backend in this process may answer without ever waiting: let the others have their turn.
+                    # A backend in this process may answer without ever waiting: let the others have
+                    # their turn.
                     await asyncio.sleep(0)
         finally:
             self._wake.set()
@@ -148,8 +153,14 @@ class _Run:
         """Make what has finished durable; only then may it be delivered."""
         fresh = [done for done in self._finished if done.fresh]
         if self._ledger is not None and fresh:
-            replies = [(done.identity, done.result) for done in fresh if isinstance(done.result, Reply)]
-            failures = [(done.identity, str(done.result)) for done in fresh if isinstance(done.result, ItemError)]
+            replies = [
+                (done.identity, done.result) for done in fresh if isinstance(done.result, Reply)
+            ]
+            failures = [
+                (done.identity, str(done.result))
+                for done in fresh
+                if isinstance(done.result, ItemError)
+            ]
             self._ledger.put(replies, failures)
         for done in self._finished:
             if done.fresh:
@@ -174,8 +185,9 @@ class _Run:
         self._tally = tally
         if failed and tally.asked >= FAILURES_FROM and tally.failed > FAILURE_SHARE * tally.asked:
             raise UserError(
-                f"{tally.failed} of {tally.asked} requests to {self._backend.model!r} failed, the last one so: "
-                f"{done.result}; what was answered is kept, so mend the cause and run again"
+                f"{tally.failed} of {tally.asked} requests to {self._backend.model!r} failed, "
+                f"the last one so: {done.result}; what was answered is kept, "
+                "so mend the cause and run again"
             )
 
 

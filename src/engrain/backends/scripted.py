@@ -14,11 +14,17 @@ from engrain.errors import RequestError
 class ScriptedBackend:
     """Replies as told; remembers in `requests` what it was asked, in order of arrival.
 
-    `script` is a function of the request, or a list of replies that are given in order of arrival; when the list is
-    spent, requests fail. A plain string stands for a finished reply; tokens are counted as words.
+    `script` is a function of the request, or a list of replies that are given in order of arrival;
+    when the list is spent, requests fail. A plain string stands for a finished reply; tokens are
+    counted as words.
     """
 
-    def __init__(self, script: Callable[[Request], Reply | str] | Sequence[Reply | str], *, model: str = "scripted") -> None:
+    def __init__(
+        self,
+        script: Callable[[Request], Reply | str] | Sequence[Reply | str],
+        *,
+        model: str = "scripted",
+    ) -> None:
         """Take the script and the model's name."""
         self._script = script
         self._model = model
@@ -37,7 +43,10 @@ class ScriptedBackend:
         elif len(self.requests) <= len(self._script):
             reply = self._script[len(self.requests) - 1]
         else:
-            raise RequestError(f"the script has {len(self._script)} replies and this is request {len(self.requests)}")
+            raise RequestError(
+                f"the script has {len(self._script)} replies, "
+                f"and this is request {len(self.requests)}"
+            )
         return reply if isinstance(reply, Reply) else _reply(request, reply)
 
     async def aclose(self) -> None:

@@ -27,7 +27,11 @@ class Price(Settings):
         """What these tokens cost, in US dollars."""
         cached = self.prompt if self.cached is None else self.cached
         fresh_tokens = usage.prompt_tokens - usage.cached_prompt_tokens
-        spent = fresh_tokens * self.prompt + usage.cached_prompt_tokens * cached + usage.completion_tokens * self.completion
+        spent = (
+            fresh_tokens * self.prompt
+            + usage.cached_prompt_tokens * cached
+            + usage.completion_tokens * self.completion
+        )
         return spent / _MILLION
 
 
@@ -42,7 +46,8 @@ class GeneratorSettings(Settings):
     base_url: str | None = execution(None)
     """The endpoint, up to and including `/v1`; None: the OpenAI API."""
     api_key_env: str = execution("OPENAI_API_KEY")
-    """Name of the environment variable that holds the key. The key itself is never written anywhere."""
+    """Name of the environment variable that holds the key. The key itself is never written
+    anywhere."""
     concurrency: int = execution(64, ge=1)
     """Requests in flight."""
     timeout: float = execution(600.0, gt=0)
@@ -53,5 +58,8 @@ class GeneratorSettings(Settings):
     @model_validator(mode="after")
     def _named(self) -> GeneratorSettings:
         if self.backend != "testbed" and not self.model:
-            raise ValueError(f"generator.model is missing; name the model that backend {self.backend!r} should use")
+            raise ValueError(
+                "generator.model is missing; "
+                f"name the model that backend {self.backend!r} should use"
+            )
         return self

@@ -1,7 +1,8 @@
-"""A Hugging Face causal language model in this process: as a generator, and as the reader in evaluations.
+"""A Hugging Face causal language model in this process: a generator, or the reader evaluated.
 
-Knows tokenizers, batches and sampling; knows nothing of what is asked. The only file of the package that imports torch.
-Calls that are waiting are sorted by length and answered in left-padded batches, in a thread, so the event loop lives.
+Knows tokenizers, batches and sampling; knows nothing of what is asked. The only file of the package
+that imports torch. Calls that are waiting are sorted by length and answered in left-padded batches,
+in a thread, so the event loop lives.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ from transformers.utils import logging
 from engrain.backends.base import Message, Reply, Request, Sampling, Usage
 from engrain.errors import RequestError, UserError
 
-# Rows of one batch, and its positions (rows x (longest prompt + new tokens)): an 8B model keeps about 128 KiB of
-# keys and values for each position, so 65,536 of them are some 8 GiB.
+# Rows of one batch, and its positions (rows x (longest prompt + new tokens)): an 8B model keeps
+# about 128 KiB of keys and values for each position, so 65,536 of them are some 8 GiB.
 _ROWS, _POSITIONS = 64, 65_536
 
-# Seconds to wait for more calls before a batch is cut: nothing beside a batch, and enough for a stage to queue its own.
+# Seconds to wait for more calls before a batch is cut: nothing beside a batch, and enough for a
+# stage to queue its own.
 _GATHER = 0.002
 
 _PLAIN_TURN = "\nUser:"
 
 
 class TransformersBackend:
-    """A model from a folder or the hub; float32 on a CPU, bfloat16 on CUDA. Remote code is never run.
+    """A model from a folder or the hub; float32 on a CPU, bfloat16 on CUDA, never remote code.
 
-    Greedy at temperature 0; otherwise each request draws from its own seeded generator, so that what it gets does not
-    depend on the batch in which it was answered (up to rounding). A tokenizer without a chat template is given a
-    plain "User: ... Assistant:" form. A prompt that leaves no room for `max_tokens` raises RequestError.
+    Greedy at temperature 0; otherwise each request draws from its own seeded generator, so that
+    what it gets does not depend on the batch in which it was answered (up to rounding). A tokenizer
+    without a chat template is given a plain "User: ... Assistant:" form. A prompt that leaves no
+    room for `max_tokens` raises RequestError.
     """
 
     def __init__(
@@ -86,7 +89,11 @@ class TransformersBackend:
         """Answer one request, in a batch with those that wait at the same time."""
         call = _Call(request, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
-        if self._server is None or self._server.done() or self._server.get_loop() is not call.reply.get_loop():
+        if (
+            self._server is None
+            or self._server.done()
+            or self._server.get_loop() is not call.reply.get_loop()
+        ):
             self._server = asyncio.create_task(self._serve())
             self._server.add_done_callback(self._served)
         return await call.reply
@@ -125,7 +132,7 @@ class TransformersBackend:
 
     async def _answer(self, loaded: _Loaded, calls: list[_Call]) -> None:
         await asyncio.to_thread(_encode, loaded, calls)
-        ready = [call for call in calls if not call.reply.done() and call.room(loaded)]
+        ready = [call for call in calls if call.ready(loaded)]
         ready.sort(key=lambda call: (call.sampling_key, len(call.prompt)))
         while ready:
             batch = ready[: self._batch(ready)]
@@ -134,7 +141,11 @@ class TransformersBackend:
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 if len(batch) == 1:
-                    batch[0].fail(RequestError(f"out of memory on a prompt of {len(batch[0].prompt)} tokens ({error})"))
+                    batch[0].fail(
+                        RequestError(
+                            f"out of memory on a prompt of {len(batch[0].prompt)} tokens ({error})"
+                        )
+                    )
                     ready = ready[1:]
                 self._positions //= 2
                 continue
@@ -143,7 +154,7 @@ class TransformersBackend:
                 call.give(reply)
 
     def _batch(self, ready: list[_Call]) -> int:
-        """How many of the first calls fit one batch: same sampling, few enough rows and positions."""
+        """How many of the first calls fit one batch: same sampling, not too many positions."""
         size = 1
         while size < min(len(ready), self._rows):
             call = ready[size]
@@ -161,17 +172,22 @@ class _Call:
         self.request = request
         self.reply = reply
         self.prompt: list[int] = []
+        self.error: RequestError | None = None
         sampling = request.sampling
         self.sampling_key = (sampling.max_tokens, sampling.temperature, sampling.top_p)
 
-    def room(self, loaded: _Loaded) -> bool:
+    def ready(self, loaded: _Loaded) -> bool:
+        if self.error is not None:
+            self.fail(self.error)
+        if self.reply.done():
+            return False
         needed, most = len(self.prompt) + self.request.sampling.max_tokens, loaded.positions
         if most is None or needed <= most:
             return True
         self.fail(
             RequestError(
-                f"the prompt has {len(self.prompt)} tokens and max_tokens is {self.request.sampling.max_tokens}, "
-                f"but the model has {most} positions"
+                f"the prompt has {len(self.prompt)} tokens and max_tokens is "
+                f"{self.request.sampling.max_tokens}, but the model has {most} positions"
             )
         )
         return False
@@ -199,8 +215,13 @@ class _Loaded:
         width = max(len(call.prompt) for call in batch)
         device = self.network.device
         pad = self.stops[0] if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
-        tokens = torch.tensor([[pad] * (width - len(call.prompt)) + call.prompt for call in batch], device=device)
-        mask = torch.tensor([[0] * (width - len(call.prompt)) + [1] * len(call.prompt) for call in batch], device=device)
+        tokens = torch.tensor(
+            [[pad] * (width - len(call.prompt)) + call.prompt for call in batch], device=device
+        )
+        mask = torch.tensor(
+            [[0] * (width - len(call.prompt)) + [1] * len(call.prompt) for call in batch],
+            device=device,
+        )
         with torch.inference_mode():
             written = self.network.generate(
                 input_ids=tokens,
@@ -210,13 +231,15 @@ class _Loaded:
                 eos_token_id=list(self.stops),
                 pad_token_id=pad,
                 logits_processor=_sampler(sampling, [call.request for call in batch], device),
-                # What a checkpoint suggests for sampling would be refused beside do_sample=False; ours is above.
+                # What a checkpoint suggests for sampling would be refused beside do_sample=False;
+                # ours is above.
                 temperature=1.0,
                 top_p=1.0,
                 top_k=50,
             )
         return [
-            self._reply(call, row[width:].tolist()) for call, row in zip(batch, written, strict=True)
+            self._reply(call, row[width:].tolist())
+            for call, row in zip(batch, written, strict=True)
         ]
 
     def _reply(self, call: _Call, written: list[int]) -> Reply:
@@ -233,7 +256,7 @@ class _Loaded:
 
 
 class _OwnNoise(LogitsProcessor):
-    """Adds Gumbel noise from one generator per row: the largest sum is an exact draw from the softmax."""
+    """Adds Gumbel noise, each row its own: the largest sum is an exact draw from the softmax."""
 
     def __init__(self, generators: list[torch.Generator]) -> None:
         self._generators = generators
@@ -245,7 +268,9 @@ class _OwnNoise(LogitsProcessor):
         return scores.float() - noise.log()
 
 
-def _sampler(sampling: Sampling, requests: list[Request], device: torch.device) -> LogitsProcessorList:
+def _sampler(
+    sampling: Sampling, requests: list[Request], device: torch.device
+) -> LogitsProcessorList:
     if sampling.temperature == 0:
         return LogitsProcessorList()
     steps: list[LogitsProcessor] = []
@@ -260,20 +285,31 @@ def _sampler(sampling: Sampling, requests: list[Request], device: torch.device) 
 
 def _encode(loaded: _Loaded, calls: list[_Call]) -> None:
     for call in calls:
-        call.prompt = _prompt(loaded.tokenizer, call.request.messages)
+        try:
+            call.prompt = _prompt(loaded.tokenizer, call.request.messages)
+        except RequestError as error:
+            call.error = error
 
 
 def _prompt(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
     if tokenizer.chat_template is None:
-        system = "".join(f"{message.content}\n\n" for message in messages if message.role == "system")
-        turns = [f"{message.role.title()}: {message.content}\n" for message in messages if message.role != "system"]
+        system = "".join(
+            f"{message.content}\n\n" for message in messages if message.role == "system"
+        )
+        turns = [
+            f"{message.role.title()}: {message.content}\n"
+            for message in messages
+            if message.role != "system"
+        ]
         ids: list[int] = tokenizer(system + "".join(turns) + "Assistant:")["input_ids"]
         return ids
     try:
         return _chat(tokenizer, messages)
     except jinja2.TemplateError:
         # Some templates know no system turn: its text then leads the user's.
-        system = "".join(f"{message.content}\n\n" for message in messages if message.role == "system")
+        system = "".join(
+            f"{message.content}\n\n" for message in messages if message.role == "system"
+        )
         others = [message for message in messages if message.role != "system"]
         first = Message(others[0].role, system + others[0].content)
         return _chat(tokenizer, (first, *others[1:]))
@@ -281,13 +317,16 @@ def _prompt(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
 
 def _chat(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
     turns = [{"role": message.role, "content": message.content} for message in messages]
-    ids: list[int] = tokenizer.apply_chat_template(
-        turns,
-        add_generation_prompt=True,
-        return_dict=False,
-        # Documents are data: an end-of-turn written in one stays text.
-        sanitize_control_tokens=True,
-    )
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=True,
+            return_dict=False,
+            # Documents are data: an end-of-turn written in one stays text.
+            sanitize_control_tokens=True,
+        )
+    except ValueError as error:
+        raise RequestError(f"the prompt has no safe form in this chat template: {error}") from error
     return ids
 
 
@@ -296,18 +335,21 @@ def _load(source: str, device: str | None) -> _Loaded:
     dtype = torch.bfloat16 if where.startswith("cuda") else torch.float32
     shown = logging.is_progress_bar_enabled()
     # Engrain shows progress itself.
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        network: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"cannot load model {source!r}: {first} Give a folder with a Hugging Face checkpoint and its tokenizer, or a hub name"
+            f"cannot load model {source!r} ({first}); give a folder with a Hugging Face checkpoint "
+            "and its tokenizer, or a hub name"
         ) from error
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     network.to(where).eval()
     return _Loaded(
         tokenizer=tokenizer,
@@ -323,7 +365,10 @@ def _stops(tokenizer: Any, network: Any) -> tuple[int, ...]:
     found = [tokenizer.eos_token_id, *found, _end_of_turn(tokenizer)]
     stops = tuple(dict.fromkeys(token for token in found if token is not None))
     if not stops:
-        raise UserError(f"the tokenizer of {network.name_or_path!r} has no end-of-sequence token; set eos_token in it")
+        raise UserError(
+            f"the tokenizer of {network.name_or_path!r} has no end-of-sequence token; "
+            "set eos_token in it"
+        )
     return stops
 
 

@@ -27,7 +27,10 @@ def ask(
         Path, typer.Argument(metavar="DIR", help="The folder of a run, or one of its checkpoints.")
     ],
     question: Annotated[
-        str | None, typer.Argument(help="The question; without one, questions are read from stdin.")
+        str | None,
+        typer.Argument(
+            metavar="QUESTION", help="The question; without one, questions are read from stdin."
+        ),
     ] = None,
     retrieve: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""Which texts, and in which order: nested budgets, even shares in every block of the stream.
+"""Which texts, and in which order: budgets that are nested and cover every document evenly.
 
 Pure: knows the length and origin of each text, not its words; knows nothing of tokenizers or files.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,29 +56,6 @@ def prefix(items: Sequence[Item], tokens: float) -> list[Item]:
         taken.append(item)
         total += item.length
     return taken
-
-
-def interleave(components: Mapping[Component, Sequence[Item]]) -> Iterator[Item]:
-    """One stream in which every stretch holds the components in their overall shares.
-
-    The next text always comes from the component that is furthest behind, as a share of its own
-    tokens.
-    """
-    totals = {name: sum(item.length for item in items) for name, items in components.items()}
-    waiting = {name: iter(items) for name, items in components.items()}
-    heads = {name: item for name, items in waiting.items() if (item := next(items, None))}
-    done = dict.fromkeys(heads, 0)
-    while heads:
-        # The middle of the coming text decides, so that a long text neither leads nor lags.
-        name = min(heads, key=lambda name: (done[name] + heads[name].length / 2) / totals[name])
-        item = heads[name]
-        yield item
-        done[name] += item.length
-        following = next(waiting[name], None)
-        if following is None:
-            del heads[name]
-        else:
-            heads[name] = following
 
 
 def _uniform(seed: int, purpose: str, id: str) -> float:

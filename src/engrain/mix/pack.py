@@ -1,18 +1,18 @@
-"""Texts into sequences of one length: hardly any padding, no pair split, no tail dropped.
+"""Texts into sequences of one length: shares even, hardly any padding, no pair split, no tail.
 
-Pure: knows lengths only. A sequence is the next text of the stream and those after it that fill it
-exactly (a subset sum over the shortest look-ahead that can), so texts keep their place in the
-stream and are hardly ever cut, where concatenating and chunking cuts a text at each sequence's end.
+Pure: knows lengths only. The next text is always one of the component that is furthest behind, and
+a sequence is the next text and those after it that fill it exactly (a subset sum over the shortest
+look-ahead that can). So texts keep their order and are hardly ever cut, where concatenating and
+chunking cuts a text at the end of each sequence.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
-from engrain.mix.compose import Item
+from engrain.mix.compose import Component, Item
 
 _LOOK_AHEAD = 256
 """Texts looked at for an exact fill; where lengths vary, a dozen suffice."""
@@ -34,23 +34,45 @@ class Piece:
         return self.stop - self.start
 
 
-def pack(items: Iterable[Item], sequence_length: int) -> Iterator[list[Piece]]:
+def pack(
+    components: Mapping[Component, Sequence[Item]], sequence_length: int
+) -> Iterator[list[Piece]]:
     """Sequences of at most `sequence_length` tokens; all tokens of all items, each once.
 
-    Padding stays under a thousandth of the positions, but for the last sequence, and where pairs
-    (`qa`) stand alone: they are cut only where one is longer than a sequence.
+    Every stretch of them holds the components in their overall shares. Padding stays under a
+    thousandth of the positions, but at the very end, and where pairs (`qa`) stand alone: they are
+    cut only where one is longer than a sequence.
     """
-    stream = _pieces(items, sequence_length)
-    waiting: deque[Piece] = deque()
+    queues = [_Queue(items, sequence_length) for items in components.values() if items]
     spare = 0.0
-    while True:
-        waiting.extend(islice(stream, _LOOK_AHEAD - len(waiting)))
-        if not waiting:
-            return
+    while any(queue.waiting for queue in queues):
         spare += sequence_length * _WASTE
-        pieces = _sequence(waiting, sequence_length, spare)
+        pieces = _sequence(queues, sequence_length, spare)
         spare -= sequence_length - sum(piece.length for piece in pieces)
         yield pieces
+
+
+class _Queue:
+    """What is left of one component: the next pieces, and how far it has come."""
+
+    def __init__(self, items: Sequence[Item], longest: int) -> None:
+        self._rest = _pieces(items, longest)
+        self.waiting = list(islice(self._rest, _LOOK_AHEAD))
+        self.total = sum(item.length for item in items)
+        self.done = 0
+
+    def take(self, places: list[int]) -> None:
+        """Remove the waiting pieces at `places`, in ascending order."""
+        for place in reversed(places):
+            self.done += self.waiting.pop(place).length
+        self.waiting.extend(islice(self._rest, _LOOK_AHEAD - len(self.waiting)))
+
+    def cut(self, place: int, length: int) -> Piece:
+        """Take the first `length` tokens of the waiting piece at `place`."""
+        piece = self.waiting[place]
+        self.waiting[place] = replace(piece, start=piece.start + length)
+        self.done += length
+        return replace(piece, stop=piece.start + length)
 
 
 def _pieces(items: Iterable[Item], longest: int) -> Iterator[Piece]:
@@ -61,25 +83,49 @@ def _pieces(items: Iterable[Item], longest: int) -> Iterator[Piece]:
             yield Piece(item, start, stop)
 
 
-def _sequence(waiting: deque[Piece], length: int, spare: float) -> list[Piece]:
-    """Take the next sequence's pieces out of `waiting`; its head is always among them.
+def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
+    """Take the next sequence's pieces out of the queues; the very next one is always among them.
 
     Cuts a document to fill a gap of more than `spare` tokens.
     """
-    behind = (piece.length for piece in islice(waiting, 1, None))
-    chosen = [0, *_fill(behind, length - waiting[0].length)]
-    pieces = [waiting[index] for index in chosen]
+    seen: list[tuple[_Queue, int]] = []
+
+    def look_ahead() -> Iterator[int]:
+        for queue, place in islice(_order(queues), _LOOK_AHEAD):
+            seen.append((queue, place))
+            yield queue.waiting[place].length
+
+    lengths = look_ahead()
+    first = next(lengths)
+    chosen = [seen[index] for index in [0, *_fill(lengths, length - first)]]
+    pieces = [queue.waiting[place] for queue, place in chosen]
     gap = length - sum(piece.length for piece in pieces)
     if gap > spare:
-        taken = set(chosen)
-        for index, piece in enumerate(waiting):
-            if index not in taken and piece.item.component != "qa" and piece.length > gap:
-                pieces.append(replace(piece, stop=piece.start + gap))
-                waiting[index] = replace(piece, start=piece.start + gap)
+        for queue, place in seen:
+            piece = queue.waiting[place]
+            if piece.item.component != "qa" and piece.length > gap and (queue, place) not in chosen:
+                pieces.append(queue.cut(place, gap))
                 break
-    for index in reversed(chosen):
-        del waiting[index]
+    for queue in queues:
+        queue.take([place for owner, place in chosen if owner is queue])
     return pieces
+
+
+def _order(queues: list[_Queue]) -> Iterator[tuple[_Queue, int]]:
+    """The waiting pieces, next the one whose component is furthest behind in its own tokens."""
+    places = [0] * len(queues)
+    done = [queue.done for queue in queues]
+
+    def behind(index: int) -> float:
+        # The middle of the coming piece decides, so that a long one neither leads nor lags.
+        coming = queues[index].waiting[places[index]].length
+        return (done[index] + coming / 2) / queues[index].total
+
+    while left := [i for i, queue in enumerate(queues) if places[i] < len(queue.waiting)]:
+        index = min(left, key=behind)
+        yield queues[index], places[index]
+        done[index] += queues[index].waiting[places[index]].length
+        places[index] += 1
 
 
 def _fill(lengths: Iterator[int], room: int) -> list[int]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from engrain import artifacts, models, store
 from engrain.errors import UserError
-from engrain.mix.compose import Component, Item, interleave, prefix, seeded_order
+from engrain.mix.compose import Component, Item, prefix, seeded_order
 from engrain.mix.composition import describe
 from engrain.mix.files import COMPOSITION, SEQUENCES, Pool, write_sequences
 from engrain.mix.pack import pack
@@ -82,7 +82,7 @@ def mix(
             with progress.bar("mix: packing", expected, "sequences") as bar:
                 written = write_sequences(
                     directory / SEQUENCES,
-                    pack(interleave(chosen), sequence_length),
+                    pack(chosen, sequence_length),
                     pool,
                     sequence_length=sequence_length,
                     pad=own.eos_token_id if own.pad_token_id is None else own.pad_token_id,

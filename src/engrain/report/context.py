@@ -107,7 +107,7 @@ def _sections(
         (
             "samples",
             "Training texts",
-            ("synthetic/kept/*.parquet", "synthetic/requests/*.parquet"),
+            ("synthetic/kept/*.parquet",),
             samples is not None,
         ),
         ("rejected", "Rejected", tuple(rejected), bool(rejected)),

@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from engrain.records import ARMS
 from engrain.report.arms import LOOKS
@@ -115,7 +115,7 @@ def _growth(results: Sequence[ArmResult]) -> Figure | None:
             _line(axes, mine)
     axes.set_xscale("log")
     axes.set_xticks(budgets, [quantity(budget) for budget in budgets])
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("Synthetic tokens trained on (log scale)")
     axes.set_ylabel("Accuracy")

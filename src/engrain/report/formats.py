@@ -68,9 +68,9 @@ def duration(seconds: float | None) -> str:
     """A time: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None:
         return ABSENT
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -1,4 +1,4 @@
-"""A generator writes texts about the corpus; only the settings are exported, the stage is `synthesize.run`."""
+"""A generator writes about the corpus. Only the settings are exported; the stage is in `run`."""
 
 from engrain.synthesize.settings import SynthesisSettings
 

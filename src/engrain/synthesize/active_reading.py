@@ -1,4 +1,4 @@
-"""Active Reading (arXiv 2508.09494): the generator lists strategies for studying a document, then applies each.
+"""Active Reading (arXiv 2508.09494): list strategies for studying a document, then apply each.
 
 With Focal Rewriting (arXiv 2603.23562) each application is focused on one synthetic question.
 """
@@ -34,7 +34,9 @@ class Strategies:
     def __init__(self, settings: DocumentSettings, *, seed: int) -> None:
         self._texts_per_list = settings.texts_per_list
         limit = min(_LIST_TOKENS, settings.max_tokens)
-        self._sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, max_tokens=limit)
+        self._sampling = Sampling(
+            temperature=settings.temperature, top_p=settings.top_p, max_tokens=limit
+        )
         self._seed = seed
 
     def needed(self, texts: int) -> int:
@@ -80,12 +82,16 @@ class ActiveReading:
     def plan(self, window: Window, known: Known, number: int) -> Request:
         """The next strategy of the list that is current, and the next question."""
         current = min(number // self._texts_per_list, len(known.lists) - 1)
-        strategy, question = pair(number, known.lists[current], known.questions if self._focal else ())
+        strategy, question = pair(
+            number, known.lists[current], known.questions if self._focal else ()
+        )
         return Request(
             messages=user_message("apply", window, strategy=strategy, question=question),
             sampling=self._sampling,
             sample=self._seed + number,
-            lineage=Lineage(document_id=window.document_id, method=self.name, strategy=strategy, focus=question),
+            lineage=Lineage(
+                document_id=window.document_id, method=self.name, strategy=strategy, focus=question
+            ),
         )
 
     def parse(self, reply: Reply) -> Parsed:

@@ -1,7 +1,7 @@
-"""The protocol of a synthesis method: plan requests about a window of a document, parse the replies.
+"""The protocol of a synthesis method: plan requests about a window, parse the replies.
 
-Methods are pure: they know nothing of HTTP, files, budgets or concurrency. A new one is one file, one prompt and one
-line in `methods.py`.
+Methods are pure: they know nothing of HTTP, files, budgets or concurrency. A new one is one file,
+one prompt and one line in `methods.py`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Parsed:
 
 
 class Preparation(Protocol):
-    """A first stage that gives a method something to work with: Active Reading's lists of strategies."""
+    """A first stage that finds what a method works with: Active Reading's strategies."""
 
     name: str
 
@@ -87,10 +87,10 @@ class Method(Protocol):
     preparation: Preparation | None
 
     def expected_tokens(self, window: Window) -> int:
-        """Completion tokens of one reply, guessed before any was seen. Sizes plans, never results."""
+        """Completion tokens of one reply, guessed: sizes plans, never results."""
 
     def plan(self, window: Window, known: Known, number: int) -> Request:
-        """Request `number` (from 0) about a window. Two numbers may give equal prompts, never equal requests."""
+        """Request `number` (from 0) about a window; no two numbers give equal requests."""
 
     def parse(self, reply: Reply) -> Parsed:
         """The texts in a reply, and what in it could not be used."""

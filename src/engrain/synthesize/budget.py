@@ -1,4 +1,4 @@
-"""What was spent, and whether there is more. Knows tokens, requests and money; knows nothing of methods."""
+"""What was spent, and whether there is more. Knows tokens, requests and money, not methods."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class Spent:
             completion_tokens=total.completion_tokens + new.completion_tokens,
         )
 
+    def mean(self) -> Usage:
+        """Of one request, rounded up: nothing where there was none."""
+        each = max(1, self.requests)
+        return Usage(
+            prompt_tokens=-(-self.usage.prompt_tokens // each),
+            cached_prompt_tokens=self.usage.cached_prompt_tokens // each,
+            completion_tokens=-(-self.usage.completion_tokens // each),
+        )
+
     def as_json(self, price: Price | None) -> dict[str, int | float | None]:
         """For `usage.json`; money is None where there is no price."""
         return {
@@ -59,8 +68,10 @@ class Limits:
     price: Price | None
 
     @classmethod
-    def of(cls, budget: BudgetSettings, price: Price | None, *, share: float, share_so_far: float) -> Limits:
-        """The limits of a method with `share`; with those before it, it has `share_so_far` of the whole."""
+    def of(
+        cls, budget: BudgetSettings, price: Price | None, *, share: float, share_so_far: float
+    ) -> Limits:
+        """The limits of a method with `share`, which those before it make `share_so_far`."""
         return cls(
             tokens=budget.tokens * share,
             requests=None if budget.requests is None else round(budget.requests * share_so_far),
@@ -73,7 +84,7 @@ class Limits:
         return None if self.requests is None else max(0, self.requests - everything.requests)
 
     def affordable(self, everything: Spent, expected: Usage) -> int | None:
-        """How many requests of the `expected` usage the money left pays for; None: as many as wanted."""
+        """How many requests of `expected` usage the money left pays for; None: any number."""
         if self.usd is None or self.price is None:
             return None
         each = self.price.cost(expected)
@@ -90,7 +101,8 @@ def total(parts: Mapping[str, Spent]) -> Spent:
         everything.kept_tokens += part.kept_tokens
         everything.usage = Usage(
             prompt_tokens=everything.usage.prompt_tokens + part.usage.prompt_tokens,
-            cached_prompt_tokens=everything.usage.cached_prompt_tokens + part.usage.cached_prompt_tokens,
+            cached_prompt_tokens=everything.usage.cached_prompt_tokens
+            + part.usage.cached_prompt_tokens,
             completion_tokens=everything.usage.completion_tokens + part.usage.completion_tokens,
         )
     return everything

@@ -1,7 +1,7 @@
-"""What became of the requests: texts kept, texts rejected with a reason, tokens spent; and the files of all three.
+"""What became of the requests: texts kept, texts rejected, tokens spent; and their files.
 
-Takes results in the order of the requests, so its files depend on requests and replies alone. Knows nothing of what is
-asked next.
+Takes results in the order of the requests, so its files depend on requests and replies alone. Knows
+nothing of what is asked next.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Collector:
         self.spent: dict[str, Spent] = defaultdict(Spent)
         self.reasons: Counter[str] = Counter()
 
-    def texts(self, method: Method, window: Window, request: Request, result: Result) -> list[SyntheticText]:
+    def texts(
+        self, method: Method, window: Window, request: Request, result: Result
+    ) -> list[SyntheticText]:
         """Take the result of a request for texts; returns what is kept of it."""
         reply = self._count(window, request, result)
         if reply is None:
@@ -67,8 +69,10 @@ class Collector:
             self._flush()
         return kept
 
-    def notes(self, preparation: Preparation, window: Window, request: Request, result: Result) -> tuple[str, ...]:
-        """Take the result of a method's preparation; returns its list, empty where it cannot be used.
+    def notes(
+        self, preparation: Preparation, window: Window, request: Request, result: Result
+    ) -> tuple[str, ...]:
+        """Take the result of a method's preparation; returns its list, empty where there is none.
 
         Lines that hold an evaluation question are left out, because the list goes into prompts.
         """
@@ -78,7 +82,10 @@ class Collector:
         fault = reply_fault(reply)
         lines = () if fault else preparation.parse(reply)
         if not lines:
-            self._reject(request, fault or Fault(reason="unparsable", detail="no list in the reply", text=reply.text))
+            self._reject(
+                request,
+                fault or Fault(reason="unparsable", detail="no list in the reply", text=reply.text),
+            )
         clean = []
         for line in lines:
             leak = self._verifier.leak(line)
@@ -95,9 +102,9 @@ class Collector:
         leaks = self.reasons["leak"]
         if leaks > self._leak_limit * seen and (last or seen >= _LEAKS_FROM):
             raise UserError(
-                f"synthesize: {leaks} of {seen} synthetic texts contain an evaluation question, more than "
-                f"synthesis.leak_limit {self._leak_limit!r}; take the questions out of the corpus, or ask a generator that "
-                "does not know the benchmark"
+                f"synthesize: {leaks} of {seen} synthetic texts contain an evaluation question, "
+                f"more than synthesis.leak_limit {self._leak_limit!r}; take the questions out of "
+                "the corpus, or ask a generator that does not know the benchmark"
             )
 
     def write(self) -> None:
@@ -153,7 +160,7 @@ class Collector:
 
 
 def clear(out: Path) -> None:
-    """Remove what an unfinished or outdated build left: another method's files would be read as this one's."""
+    """Remove what an earlier build left: its files would be read as this one's."""
     for folder in (artifacts.KEPT, artifacts.REJECTED, REQUESTS):
         for path in (out / folder).glob("*.parquet"):
             path.unlink()
@@ -178,7 +185,7 @@ def _synthetic(
 
 
 def _counted(request: Request, reply: Reply) -> Reply:
-    """With estimated tokens where the server reports none: an uncounted reply would never use up a budget."""
+    """With estimated tokens where the server reports none: a budget must be used up."""
     if reply.usage.completion_tokens or not reply.text:
         return reply
     prompt = sum(estimated_tokens(message.content) for message in request.messages)
@@ -188,7 +195,10 @@ def _counted(request: Request, reply: Reply) -> Reply:
 
 def _shares(reply: Reply, parts: Sequence[Piece | Fault]) -> list[int]:
     """The reply's completion tokens, shared among its parts by length; they add up exactly."""
-    sizes = [1 + len(part.text) + (len(part.question) if isinstance(part, Piece) else 0) for part in parts]
+    sizes = [
+        1 + len(part.text) + (len(part.question) if isinstance(part, Piece) else 0)
+        for part in parts
+    ]
     whole, shares, before = sum(sizes), [], 0
     for size in sizes:
         after = before + size

@@ -1,4 +1,4 @@
-"""Focal Rewriting (arXiv 2603.23562): which strategy meets which synthetic question, and in which order.
+"""Focal Rewriting (arXiv 2603.23562): which strategy meets which synthetic question, and when.
 
 The questions are those of the pairs that the generator wrote, never evaluation questions.
 """
@@ -12,9 +12,10 @@ from collections.abc import Sequence
 def pair(number: int, strategies: Sequence[str], questions: Sequence[str]) -> tuple[str, str]:
     """Text `number`'s strategy and question; the question is empty where there are none.
 
-    Every question is used once before any is used twice, every strategy likewise, and every pair of them once before
-    any pair comes again. Questions are taken in the order in which they were written, so that a larger budget, which has
-    more of them, begins with the texts of a smaller one.
+    Every question is used once before any is used twice, every strategy likewise, and every pair of
+    them once before any pair comes again. Questions are taken in the order in which they were
+    written, so that a larger budget, which has more of them, begins with the texts of a smaller
+    one.
     """
     if not questions:
         return strategies[number % len(strategies)], ""

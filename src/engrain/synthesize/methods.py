@@ -8,14 +8,18 @@ from engrain.synthesize.qa import QuestionAnswer
 from engrain.synthesize.rewrite import Rewrite
 from engrain.synthesize.settings import SynthesisSettings
 
-_DOCUMENT_METHODS: dict[str, type[Rewrite] | type[ActiveReading]] = {"rewrite": Rewrite, "active_reading": ActiveReading}
+_DOCUMENT_METHODS: dict[str, type[Rewrite] | type[ActiveReading]] = {
+    "rewrite": Rewrite,
+    "active_reading": ActiveReading,
+}
 
-# Sample indexes of one seed stay below this, so another seed draws other replies to the same prompts.
+# Sample indexes of one seed stay below this, so another seed draws other replies to the same
+# prompts.
 _SAMPLES_PER_SEED = 1_000_000
 
 
 def methods(settings: SynthesisSettings, *, seed: int) -> list[tuple[Method, float]]:
-    """What writes, and its share of the budget: questions first, because Focal Rewriting needs them."""
+    """What writes, and its share: questions first, because Focal Rewriting needs them."""
     first = seed * _SAMPLES_PER_SEED
     documents: Method = _DOCUMENT_METHODS[settings.documents.method](settings.documents, seed=first)
     planned: list[tuple[Method, float]] = [

@@ -11,15 +11,17 @@ from typing import Any
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"\A```[\w-]*\n(.*?)\n?```\Z", re.DOTALL)
 _PREAMBLE = re.compile(
-    r"\A(?:(?:sure|certainly|of course|absolutely|okay|ok)\b[^\n]{0,160}|here(?:'s| is| are)\b[^\n]{0,160}:)\s*\n+(?=\S)",
+    r"\A(?:(?:sure|certainly|of course|absolutely|okay|ok)\b[^\n]{0,160}"
+    r"|here(?:'s| is| are)\b[^\n]{0,160}:)\s*\n+(?=\S)",
     re.IGNORECASE,
 )
 _TRAILING_COMMA = re.compile(r",\s*(?=[}\]])")
+_WRAPPER = re.compile(r'\{\s*"[^"]*"\s*:\s*\[\s*')
 _DECODER = json.JSONDecoder(strict=False)
 
 
 def body(text: str) -> str:
-    """The text without thoughts, preamble ("Sure! Here is ...:") and a code fence around all of it."""
+    """The text without thoughts, preamble ("Sure! Here is ...:") and a fence around it all."""
     text = _THOUGHTS.sub("", text).strip()
     text = _PREAMBLE.sub("", text, count=1).strip()
     fenced = _FENCE.match(text)
@@ -34,21 +36,29 @@ class Broken:
 
 
 def json_objects(text: str) -> Iterator[dict[str, Any] | Broken]:
-    """Every JSON object in a text, in order, in arrays or wrapped in another object or alone, and the broken ones.
+    """Every JSON object in a text, in order, and the broken stretches between them.
 
-    An array that was cut off gives its whole objects, then a `Broken`.
+    They may stand in an array, in a list that another object wraps, or alone. An array that was
+    cut off gives its whole objects, then one `Broken`.
     """
     text = _THOUGHTS.sub("", text)
-    at = text.find("{")
+    at, broken = text.find("{"), -1
     while at >= 0:
         value, end = _object(text, at)
         if value is None:
-            following = text.find("{", at + 1)
-            yield Broken(text[at : following if following >= 0 else None].strip())
-            at = following
-        else:
-            yield from _rows(value)
-            at = text.find("{", end)
+            broken = at if broken < 0 else broken
+            at = text.find("{", at + 1)
+            continue
+        yield from _broken(text, broken, at)
+        yield from _rows(value)
+        at, broken = text.find("{", end), -1
+    yield from _broken(text, broken, len(text))
+
+
+def _broken(text: str, start: int, end: int) -> Iterator[Broken]:
+    # What opens a list of pairs that was cut off is itself no pair.
+    if start >= 0 and not _WRAPPER.fullmatch(text, start, end):
+        yield Broken(text[start:end].strip())
 
 
 def _object(text: str, at: int) -> tuple[dict[str, Any] | None, int]:
@@ -66,7 +76,11 @@ def _object(text: str, at: int) -> tuple[dict[str, Any] | None, int]:
 
 def _rows(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The object itself, or the objects in the one list that it wraps."""
-    lists = [inner for inner in value.values() if isinstance(inner, list) and any(isinstance(row, dict) for row in inner)]
+    lists = [
+        inner
+        for inner in value.values()
+        if isinstance(inner, list) and any(isinstance(row, dict) for row in inner)
+    ]
     if not lists:
         yield value
     for rows in lists:

@@ -1,7 +1,7 @@
 """What synthesis will cost, before the first call: the estimate behind `engrain plan`.
 
-Knows windows, methods and prices; asks no model. Replies are guessed (`Method.expected_tokens`), so the figures for
-requests and prompts are rough; the budget in tokens is what is kept.
+Knows windows, methods and prices; asks no model. Replies are guessed (`Method.expected_tokens`), so
+the figures for requests and prompts are rough; the budget in tokens is what is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Estimate:
     requests: int
     prompt_tokens: int
     prompt_tokens_shareable: int
-    """Of those, what a server with a prefix cache reads only once: the document of all but the first request to it."""
+    """Of those, what a server with a prefix cache reads only once: the document of all but the
+    first request to it."""
     completion_tokens: int
     usd: float | None
     """Without prefix caching; None: no price is known."""
@@ -54,7 +55,7 @@ def estimate(
     price: Price | None = None,
     count_tokens: Callable[[str], int] = estimated_tokens,
 ) -> Estimate:
-    """Estimate the synthesis of a corpus; `count_tokens` may be a tokenizer's, else four characters are one token."""
+    """Estimate the synthesis of a corpus; `count_tokens` may be a tokenizer's."""
     cut = list(windows(artifacts.documents(corpus), settings.window))
     wanted = [
         entry
@@ -69,9 +70,13 @@ def estimate(
         completion += texts * size
     requests = sum(asked)
     shareable = sum(
-        (number - 1) * count_tokens(window.text) for number, window in zip(asked, cut, strict=True) if number
+        (number - 1) * count_tokens(window.text)
+        for number, window in zip(asked, cut, strict=True)
+        if number
     )
-    most = min((limit for limit in (settings.budget.requests,) if limit is not None), default=requests)
+    most = min(
+        (limit for limit in (settings.budget.requests,) if limit is not None), default=requests
+    )
     part = min(1.0, most / requests) if requests else 0.0
     usage = Usage(prompt_tokens=round(prompt * part), completion_tokens=round(completion * part))
     shared = round(shareable * part)
@@ -88,8 +93,10 @@ def estimate(
     )
 
 
-def _requests(method: Method, cut: Sequence[Window], tokens: float) -> list[tuple[int, int, Request, int]]:
-    """For each window: its position, how many requests, an example of them, and the tokens of a reply."""
+def _requests(
+    method: Method, cut: Sequence[Window], tokens: float
+) -> list[tuple[int, int, Request, int]]:
+    """For each window: its position, how many requests, an example, the tokens of a reply."""
     whole = sum(window.tokens for window in cut)
     known = Known(questions=(_SOME_LINE,), lists=((_SOME_LINE,),))
     found = []

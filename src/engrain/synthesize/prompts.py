@@ -1,4 +1,4 @@
-"""Prompts: the document first, the instruction last, so that servers with prefix caching read a document once.
+"""Prompts: the document first, the instruction last, so that prefix caches serve the document.
 
 Knows the templates in `prompts/`; a document in them is data, and cannot close its own block.
 """
@@ -6,7 +6,7 @@ Knows the templates in `prompts/`; a document in them is data, and cannot close 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import jinja2
@@ -26,8 +26,10 @@ _TAG = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
 
 
 def user_message(template: str, window: Window, **fields: str | int) -> tuple[Message, ...]:
-    """The one message of a prompt: the window, then `template` with its fields, each on one line."""
-    lines = {name: one_line(value) if isinstance(value, str) else value for name, value in fields.items()}
+    """The one message of a prompt: the window, then `template`, each field on one line."""
+    lines = {
+        name: one_line(value) if isinstance(value, str) else value for name, value in fields.items()
+    }
     text = _template(template).render(document=_block(window), **lines)
     return (Message("user", text),)
 
@@ -37,7 +39,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _template(name: str) -> jinja2.Template:
     return _TEMPLATES.get_template(f"{name}.jinja")
 
@@ -46,4 +48,6 @@ def _template(name: str) -> jinja2.Template:
 @lru_cache(maxsize=16)
 def _block(window: Window) -> str:
     title = one_line(window.title).replace('"', "'")
-    return _template("document").render(title=_TAG.sub("< ", title), text=_TAG.sub("< ", window.text.strip()))
+    return _template("document").render(
+        title=_TAG.sub("< ", title), text=_TAG.sub("< ", window.text.strip())
+    )

@@ -43,7 +43,7 @@ class QuestionAnswer:
         )
 
     def parse(self, reply: Reply) -> Parsed:
-        """Every whole pair. What is broken at the end of a reply that hit its limit was `truncated`."""
+        """Every whole pair; the broken end of a reply that hit its limit was `truncated`."""
         pieces: list[Piece] = []
         faults: list[Fault] = []
         truncated = reply.finish_reason == "length"
@@ -51,7 +51,11 @@ class QuestionAnswer:
         for row in rows:
             if isinstance(row, Broken):
                 cut = truncated and row is rows[-1]
-                reason, detail = ("truncated", "cut off by max_tokens") if cut else ("unparsable", "not a JSON object")
+                reason, detail = (
+                    ("truncated", "cut off by max_tokens")
+                    if cut
+                    else ("unparsable", "not a JSON object")
+                )
                 faults.append(Fault(reason=reason, detail=detail, text=row.text))
             else:
                 found = _pair(row)
@@ -61,7 +65,9 @@ class QuestionAnswer:
                     faults.append(found)
         if not rows:
             reason = "truncated" if truncated else "unparsable"
-            faults.append(Fault(reason=reason, detail="no JSON object in the reply", text=reply.text))
+            faults.append(
+                Fault(reason=reason, detail="no JSON object in the reply", text=reply.text)
+            )
         return Parsed(pieces, faults)
 
 
@@ -69,9 +75,13 @@ def _pair(row: dict[str, Any]) -> Piece | Fault:
     values = {name: _words(row.get(name)) for name in ("question", "explanation", "answer")}
     missing = [name for name, value in values.items() if not value]
     if missing:
-        return Fault(reason=f"{missing[0]}_missing", detail=f"no {' and no '.join(missing)}", text=repr(row))
+        return Fault(
+            reason=f"{missing[0]}_missing", detail=f"no {' and no '.join(missing)}", text=repr(row)
+        )
     question, answer = one_line(values["question"]), one_line(values["answer"])
-    return Piece(text=f"{values['explanation']}\nAnswer: {answer}", question=question, answer=answer)
+    return Piece(
+        text=f"{values['explanation']}\nAnswer: {answer}", question=question, answer=answer
+    )
 
 
 def _words(value: object) -> str:

@@ -1,4 +1,7 @@
-"""A plain rewrite of the document in one of four styles (WRAP, arXiv 2401.16380; the wording of the styles is ours)."""
+"""A rewrite of the document in one of four styles (WRAP, arXiv 2401.16380).
+
+The wording of the styles is ours. Knows nothing of budgets or of when it is asked.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class Rewrite:
             messages=user_message("rewrite", window, style=style, question=question),
             sampling=self._sampling,
             sample=self._seed + number,
-            lineage=Lineage(document_id=window.document_id, method=self.name, strategy=style, focus=question),
+            lineage=Lineage(
+                document_id=window.document_id, method=self.name, strategy=style, focus=question
+            ),
         )
 
     def parse(self, reply: Reply) -> Parsed:

@@ -1,7 +1,7 @@
-"""Requests are made in rounds, so that which ones are made depends on the replies and never on their timing.
+"""Requests are made in rounds: which ones depends on replies, never on their timing.
 
-A round asks every window in proportion to its length; then the tokens kept are counted, and the next round is cut to
-what is left. Knows methods, limits and the collector; knows nothing of files.
+A round asks every window in proportion to its length; then the tokens kept are counted, and the
+next round is cut to what is left. Knows methods, limits and the collector; knows nothing of files.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import Collector
 from engrain.synthesize.schedule import Allotment
 
-# The first round learns how long replies are, on this share of the tokens; the following ones stay this far from the
-# end, until so few texts are missing that all are asked for.
+# The first round learns how long replies are, on this share of the tokens; the following ones stay
+# this far from the end, until so few texts are missing that all are asked for.
 _FIRST, _FOLLOWING, _LAST_TEXTS = 1 / 16, 0.9, 32
 # However little the replies bring, a round asks for at most so many times what was asked before.
 _GROWTH = 20
-# A round of at least so many texts that brings less than this share of what the first ones brought ends the method.
+# A round of at least so many texts that brings less than this share of what the first ones brought
+# ends the method.
 _TELLING, _FUTILE = 20, 0.05
 _FRUITLESS_ROUNDS = 3
 # Tries to get a list of a window's strategies, each round.
@@ -50,7 +51,7 @@ class Desk:
     async def ask(
         self, planned: Iterator[tuple[int, Request]], take: Callable[[int, Request, Result], None]
     ) -> int:
-        """Make the requests, each about the window in front of it; returns how many the ledger answered."""
+        """Make the requests, each with its window; returns how many the ledger answered."""
         waiting: deque[int] = deque()
 
         def requests() -> Iterator[Request]:
@@ -118,32 +119,44 @@ class Rounds:
         tokens = left if left <= _LAST_TEXTS * each else left * _FOLLOWING
         growth = _GROWTH * self._texts
         return self._allotment.take(
-            tokens, scale=self._scale, at_least=0, at_most=growth if most is None else min(most, growth)
+            tokens,
+            scale=self._scale,
+            at_least=0,
+            at_most=growth if most is None else min(most, growth),
         )
 
     def _affordable(self) -> int | None:
         """Texts that the limits on requests and money still allow in one round."""
         everything = total(self._desk.collector.spent)
-        requests = self._limits.requests_left(everything)
-        own = self._desk.collector.spent[self._method.name]
-        if own.requests:
-            usage = own.usage
-            expected = Usage(
-                prompt_tokens=-(-usage.prompt_tokens // own.requests),
-                cached_prompt_tokens=usage.cached_prompt_tokens // own.requests,
-                completion_tokens=-(-usage.completion_tokens // own.requests),
-            )
-        else:
-            # Nothing is known yet: no reply is longer than it may be.
-            longest = max(self._desk.windows, key=lambda window: window.tokens)
-            known = Known(lists=(("",),))
-            request = self._method.plan(longest, known, 0)
-            expected = Usage(prompt_tokens=len(request.messages[-1].content), completion_tokens=request.sampling.max_tokens)
-        money = self._limits.affordable(everything, expected)
-        if money is not None and own.requests and money > _LAST_TEXTS:
+        known = self._texts > 0
+        money = self._limits.affordable(everything, self._usual() if known else self._longest())
+        if money is not None and known and money > _LAST_TEXTS:
             money = int(money * _FOLLOWING)
-        allowed = [limit for limit in (requests, money) if limit is not None]
-        return min(allowed, default=None)
+        if money == 0 and not known:
+            # Hardly any reply is as long as it may be: one is tried.
+            money = 1
+        requests = self._limits.requests_left(everything)
+        return min((limit for limit in (requests, money) if limit is not None), default=None)
+
+    def _usual(self) -> Usage:
+        """What a text has used so far, and a list for it: at worst every text needs its own."""
+        spent, preparation = self._desk.collector.spent, self._method.preparation
+        names = [self._method.name] + ([] if preparation is None else [preparation.name])
+        parts = [spent[name].mean() for name in names]
+        return Usage(
+            prompt_tokens=sum(part.prompt_tokens for part in parts),
+            cached_prompt_tokens=sum(part.cached_prompt_tokens for part in parts),
+            completion_tokens=sum(part.completion_tokens for part in parts),
+        )
+
+    def _longest(self) -> Usage:
+        """What a text may use at most, before any is known."""
+        window = max(self._desk.windows, key=lambda window: window.tokens)
+        request = self._method.plan(window, Known(lists=(("",),)), 0)
+        return Usage(
+            prompt_tokens=len(request.messages[-1].content),
+            completion_tokens=request.sampling.max_tokens,
+        )
 
     async def _prepare(self, taken: list[int]) -> list[int]:
         """Get the lists that these texts need; returns the texts whose windows have one."""
@@ -151,7 +164,8 @@ class Rounds:
         assert preparation is not None
         desk = self._desk
         needed = {
-            window: preparation.needed(self._planned[window] + texts) for window, texts in Counter(taken).items()
+            window: preparation.needed(self._planned[window] + texts)
+            for window, texts in Counter(taken).items()
         }
 
         def take(window: int, request: Request, result: Result) -> None:
@@ -162,7 +176,9 @@ class Rounds:
 
         for _ in range(_TRIES):
             missing = [
-                window for window in sorted(needed) for _ in range(needed[window] - len(desk.known[window].lists))
+                window
+                for window in sorted(needed)
+                for _ in range(needed[window] - len(desk.known[window].lists))
             ]
             missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
             if not missing:
@@ -185,7 +201,12 @@ class Rounds:
 
         def planned() -> Iterator[tuple[int, Request]]:
             for window in taken:
-                yield window, self._method.plan(desk.windows[window], desk.known[window], self._planned[window])
+                yield (
+                    window,
+                    self._method.plan(
+                        desk.windows[window], desk.known[window], self._planned[window]
+                    ),
+                )
                 self._planned[window] += 1
 
         def take(window: int, request: Request, result: Result) -> None:
@@ -206,7 +227,9 @@ class Rounds:
             self._first_scale = self._first_scale or self._scale
         self._fruitless = 0 if gained else self._fruitless + 1
         telling = len(taken) >= _TELLING
-        if self._fruitless >= _FRUITLESS_ROUNDS or (telling and gained < _FUTILE * expected * self._first_scale):
+        if self._fruitless >= _FRUITLESS_ROUNDS or (
+            telling and gained < _FUTILE * expected * self._first_scale
+        ):
             return f"the last {len(taken)} replies brought hardly anything new"
         if telling and not kept:
             return f"nothing in {len(taken)} replies could be used"

@@ -1,6 +1,7 @@
 """The stage `synthesize`: corpus and generator in, synthetic texts out.
 
-Knows the order of the methods and the files; what is asked is decided in `rounds`, what is kept in `collect`.
+Knows the order of the methods and the files; what is asked is decided in `rounds`, what is kept in
+`collect`.
 """
 
 from __future__ import annotations
@@ -48,26 +49,28 @@ def synthesize(
 ) -> Artifact:
     """Have `generator` write about the corpus until the budget is reached.
 
-    Interrupted and run again, it asks for nothing that was answered, and its `kept/*.parquet` are byte for byte those of
-    an uninterrupted run. The generator's connections are closed at the end.
+    Interrupted and run again, it asks for nothing that was answered, and its `kept/*.parquet` are
+    byte for byte those of an uninterrupted run. The generator's connections are closed at the end.
 
     Args:
         corpus: What is written about; its evaluation questions are only guarded against.
         generator: Writes.
         settings: What is written, and the budget.
-        out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`, `requests/*.parquet`,
-            `ledger.sqlite`, `usage.json`.
+        out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`,
+            `requests/*.parquet`, `ledger.sqlite`, `usage.json`.
         seed: Another seed draws other replies to the same prompts.
         concurrency: Requests in flight.
         progress: Told of tokens kept.
         price: What tokens cost; needed by a budget in money.
 
     Raises:
-        UserError: Where nothing usable came back, the generator keeps failing, or texts leak evaluation questions.
+        UserError: Where nothing usable came back, the generator keeps failing, or texts leak
+        evaluation questions.
     """
     if settings.budget.usd is not None and price is None:
         raise UserError(
-            f"synthesis.budget.usd is {settings.budget.usd!r} but the generator has no price; set generator.price"
+            f"synthesis.budget.usd is {settings.budget.usd!r} but the generator has no price; "
+            "set generator.price"
         )
     identity = {**settings.identity(), "generator": generator.model, "seed": seed}
     if settings.budget.usd is not None and price is not None:
@@ -75,7 +78,12 @@ def synthesize(
     stage = _Stage(corpus, generator, settings, seed, concurrency, progress, price)
     inputs = {"corpus": corpus.fingerprint}
     return run_stage(
-        out, stage="synthesize", settings=identity, inputs=inputs, build=stage.build, say=progress.say
+        out,
+        stage="synthesize",
+        settings=identity,
+        inputs=inputs,
+        build=stage.build,
+        say=progress.say,
     )
 
 
@@ -110,7 +118,10 @@ class _Stage:
         self._warn(guard, cut)
         clear(out)
         collector = Collector(
-            out, model=self._generator.model, verifier=Verifier(guard), leak_limit=self._settings.leak_limit
+            out,
+            model=self._generator.model,
+            verifier=Verifier(guard),
+            leak_limit=self._settings.leak_limit,
         )
         with Ledger(out / LEDGER) as ledger:
             desk = Desk(
@@ -149,21 +160,24 @@ class _Stage:
         kept = desk.collector.spent[method.name].kept_tokens
         if not kept:
             raise UserError(
-                f"synthesize: {self._generator.model!r} wrote nothing usable by method {method.name!r}: {reason} "
-                f"({_most_common(desk.collector, method)}); look at the replies in {LEDGER}, or ask another model"
+                f"synthesize: {self._generator.model!r} wrote nothing usable by method "
+                f"{method.name!r}: {reason} ({_most_common(desk.collector, method)}); "
+                f"look at the replies in {LEDGER}, or ask another model"
             )
         if reason:
             self._stopped[method.name] = reason
             self._progress.say(
-                f"synthesize: {method.name} stopped at {kept:,} of {round(limits.tokens):,} tokens: {reason}"
+                f"synthesize: {method.name} stopped at {kept:,} of {round(limits.tokens):,} "
+                f"tokens: {reason}"
             )
 
     def _warn(self, guard: LeakGuard, cut: list[Window]) -> None:
         found = [window for window in cut if guard.find(window.text)]
         if found:
             self._progress.say(
-                f"synthesize: {len(found)} of {len(cut)} windows of the corpus contain evaluation questions themselves "
-                f"(the first: {found[0].title!r}); texts that repeat them are rejected"
+                f"synthesize: {len(found)} of {len(cut)} windows of the corpus contain evaluation "
+                f"questions themselves (the first: {found[0].title!r}); "
+                "texts that repeat them are rejected"
             )
 
     def _usage(self, collector: Collector, seconds: float) -> dict[str, Any]:
@@ -172,7 +186,9 @@ class _Stage:
             **total(collector.spent).as_json(self._price),
             "from_ledger": self._from_ledger,
             "seconds": round(seconds, 3),
-            "methods": {name: spent.as_json(self._price) for name, spent in sorted(collector.spent.items())},
+            "methods": {
+                name: spent.as_json(self._price) for name, spent in sorted(collector.spent.items())
+            },
             "stopped": self._stopped,
         }
 
@@ -197,4 +213,7 @@ class _Stage:
 def _most_common(collector: Collector, method: Method) -> str:
     names = {method.name} | ({method.preparation.name} if method.preparation else set())
     reasons = Counter(row.reason for name in names for row in collector.rejected[name])
-    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3)) or "no reply at all"
+    return (
+        ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3))
+        or "no reply at all"
+    )

@@ -1,7 +1,7 @@
 """Which window is written about next. Pure: depends on the windows and the budget, never on timing.
 
-Every window gets tokens in proportion to its length. The sequence is the same for every budget, so what a small budget
-asks for, a larger one asks for first.
+Every window gets tokens in proportion to its length. The sequence is the same for every budget, so
+what a small budget asks for, a larger one asks for first.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 class Allotment:
     """An endless sequence of windows; each next one is that which is furthest behind its share.
 
-    `weights` are the windows' shares of the tokens, `sizes` the expected tokens of one text about each. The next text
-    goes where (texts + 1/2) x size / weight is smallest (Sainte-Lague), ties to the earlier window.
+    `weights` are the windows' shares of the tokens, `sizes` the expected tokens of one text about
+    each. The next text goes where (texts + 1/2) x size / weight is smallest (Sainte-Lague), ties to
+    the earlier window.
     """
 
     def __init__(self, weights: Sequence[float], sizes: Sequence[float]) -> None:
@@ -28,8 +29,8 @@ class Allotment:
     def take(self, tokens: float, *, scale: float, at_least: int, at_most: int | None) -> list[int]:
         """Allot the next texts: while they are expected to fit `tokens`, within the two counts.
 
-        Returns the windows, those about one window side by side, so that a server's prefix cache serves them.
-        `scale` corrects all expected sizes by what was seen.
+        Returns the windows, those about one window side by side, so that a server's prefix cache
+        serves them. `scale` corrects all expected sizes by what was seen.
         """
         taken: list[int] = []
         while self._queue and (at_most is None or len(taken) < at_most):

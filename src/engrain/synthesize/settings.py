@@ -1,4 +1,7 @@
-"""What is written, by which method, and how much of it. Figures without a source are ours (METHOD.md 1.1, "open")."""
+"""What is written, by which method, and how much of it.
+
+Sampling settings are the paper's (arXiv 2603.23562); figures that it leaves open are ours.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ def _amount(value: object) -> object:
         return value
     found = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([KMB]?)\s*", value, re.IGNORECASE)
     if found is None:
-        raise ValueError(f"{value!r} is no amount; write a number such as 500000, 500K, 50M or 1.5B")
+        raise ValueError(
+            f"{value!r} is no amount; write a number such as 500000, 500K, 50M or 1.5B"
+        )
     return round(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -31,7 +36,8 @@ class QASettings(Settings):
     share: float = Field(0.5, ge=0, le=1)
     """Of the token budget."""
     pairs_per_call: int = Field(8, ge=1)
-    """Pairs asked for in one request. More share one reading of the document; fewer are more varied."""
+    """Pairs asked for in one request. More share one reading of the document; fewer are more
+    varied."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(2048, ge=1)
@@ -46,7 +52,8 @@ class DocumentSettings(Settings):
     share: float = Field(0.5, ge=0, le=1)
     """Of the token budget."""
     texts_per_list: int = Field(16, ge=1)
-    """Active Reading: texts written from one list of strategies before a fresh list is asked for."""
+    """Active Reading: texts written from one list of strategies before a fresh list is asked
+    for."""
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(4096, ge=1)
@@ -69,21 +76,23 @@ class SynthesisSettings(Settings):
     documents: DocumentSettings = DocumentSettings()
     budget: BudgetSettings
     window: Amount = Field(1500, ge=50)
-    """Approximate tokens of document text in one prompt; a longer document is cut at its paragraphs."""
+    """Approximate tokens of document text in one prompt; a longer document is cut at its
+    paragraphs."""
     leak_limit: float = Field(0.01, ge=0, le=1)
-    """Share of synthetic texts that may contain an evaluation question before the run fails. None is ever kept."""
+    """Share of synthetic texts that may contain an evaluation question before the run fails. None
+    is ever kept."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SynthesisSettings:
         total = self.qa.share + self.documents.share
         if abs(total - 1) > 1e-9:
             raise ValueError(
-                f"synthesis.qa.share {self.qa.share!r} and synthesis.documents.share {self.documents.share!r} "
-                f"add up to {total:g}; make it 1"
+                f"synthesis.qa.share {self.qa.share!r} and "
+                f"synthesis.documents.share {self.documents.share!r} add up to {total:g}; make it 1"
             )
         if self.documents.share > 0 and self.documents.focal and self.qa.share == 0:
             raise ValueError(
-                "synthesis.documents.focal is true but synthesis.qa.share is 0, so there are no questions to focus on; "
-                "set focal to false or give qa a share"
+                "synthesis.documents.focal is true but synthesis.qa.share is 0, "
+                "so there are no questions to focus on; set focal to false or give qa a share"
             )
         return self

@@ -1,7 +1,7 @@
 """What is not trained on, each with its reason: none is dropped silently.
 
-Reasons of a whole reply: `empty`, `content_filter`, `refusal`, `truncated`, `unparsable`; of one text: `too_short`,
-`duplicate`, `leak`, `coincidence`, and what a method's parser adds.
+Reasons of a whole reply: `empty`, `content_filter`, `refusal`, `truncated`, `unparsable`; of one
+text: `too_short`, `duplicate`, `leak`, `coincidence`, and what a method's parser adds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engrain.synthesize.prompts import one_line
 
 _REFUSAL = re.compile(
     r"\A\W*(?:i(?:'m| am) (?:very |really |so )?sorry|sorry,|i apologi[sz]e|as an ai\b|"
-    r"i(?: can(?:no|')t| am unable to| am not able to|'m unable to|'m not able to| won't| will not)\b)",
+    r"i(?: can(?:no|')t|(?: am|'m) (?:unable|not able) to| won't| will not)\b)",
     re.IGNORECASE,
 )
 # Refusals are brief; a long text that opens in these words is about something.
@@ -30,7 +30,11 @@ def reply_fault(reply: Reply) -> Fault | None:
     """Why nothing in a reply can be used, whatever the method; None where something may be."""
     text = reply.text.strip()
     if reply.finish_reason == "content_filter":
-        return Fault(reason="content_filter", detail="stopped by the endpoint's content filter", text=reply.text)
+        return Fault(
+            reason="content_filter",
+            detail="stopped by the endpoint's content filter",
+            text=reply.text,
+        )
     if not text:
         return Fault(reason="empty", detail=f"finish reason {reply.finish_reason!r}", text="")
     if len(text) <= _LONGEST_REFUSAL and _REFUSAL.match(text):
@@ -41,9 +45,13 @@ def reply_fault(reply: Reply) -> Fault | None:
 def whole_text(reply: Reply, text: str) -> Parsed:
     """A reply that is one text: not used when it was cut off."""
     if reply.finish_reason == "length":
-        return Parsed(faults=[Fault(reason="truncated", detail="cut off by max_tokens", text=reply.text)])
+        return Parsed(
+            faults=[Fault(reason="truncated", detail="cut off by max_tokens", text=reply.text)]
+        )
     if not text:
-        return Parsed(faults=[Fault(reason="empty", detail="nothing beside a preamble", text=reply.text)])
+        return Parsed(
+            faults=[Fault(reason="empty", detail="nothing beside a preamble", text=reply.text)]
+        )
     return Parsed([Piece(text=text)])
 
 
@@ -56,10 +64,8 @@ class Verifier:
 
     def leak(self, line: str) -> Fault | None:
         """Why a line must not go into a prompt, or None."""
-        leaked = self._guard.find(line)
-        if not leaked:
-            return None
-        return Fault(reason="leak", detail=f"contains evaluation question {leaked!r}", text=line)
+        reason, detail = self._leaked(line)
+        return Fault(reason=reason, detail=detail, text=line) if reason else None
 
     def fault(self, piece: Piece, kind: TextKind) -> Fault | None:
         """Why a text is not kept, or None."""
@@ -72,13 +78,21 @@ class Verifier:
     def _judge(self, piece: Piece, kind: TextKind) -> tuple[str, str]:
         if kind == "document" and len(piece.text) < _SHORTEST_DOCUMENT:
             return "too_short", f"{len(piece.text)} characters"
-        if leaked := self._guard.find(piece.text):
-            return "leak", f"contains evaluation question {leaked!r}"
-        if leaked := self._guard.find(piece.question):
-            return "coincidence", f"asks evaluation question {leaked!r}, written from the document alone"
+        for text in (piece.text, piece.question):
+            reason, detail = self._leaked(text)
+            if reason:
+                return reason, detail
         whole = one_line(f"{piece.question}\n{piece.text}").casefold()
         digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
         if digest in self._seen:
             return "duplicate", "the same text came before"
         self._seen.add(digest)
         return "", ""
+
+    def _leaked(self, text: str) -> tuple[str, str]:
+        match = self._guard.find(text)
+        if match is None:
+            return "", ""
+        if match.by_chance:
+            return "coincidence", f"asks evaluation question {match.question_id!r}"
+        return "leak", f"contains evaluation question {match.question_id!r}"

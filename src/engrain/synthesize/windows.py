@@ -13,7 +13,12 @@ CHARACTERS_PER_TOKEN = 4
 """A usual figure for English; only sizes of windows and estimates rest on it."""
 
 # Where a text may be cut, best place first: paragraphs, lines, sentences, words.
-_CUTS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?])\s+"), re.compile(r"\s+"))
+_CUTS = (
+    re.compile(r"\n\s*\n"),
+    re.compile(r"\n"),
+    re.compile(r"(?<=[.!?])\s+"),
+    re.compile(r"\s+"),
+)
 
 
 def estimated_tokens(text: str) -> int:
@@ -22,10 +27,10 @@ def estimated_tokens(text: str) -> int:
 
 
 def windows(documents: Iterable[Document], tokens: int) -> Iterator[Window]:
-    """The windows of all documents, of at most about `tokens`, in order; none of a document without text.
+    """The windows of all documents, of at most about `tokens`, in order.
 
-    The windows of one document are of similar size: a document slightly too long for one gives two halves, not a
-    whole and a scrap.
+    A document without text has none. The windows of one document are of similar size: a document
+    slightly too long for one gives two halves, not a whole and a scrap.
     """
     for document in documents:
         for number, text in enumerate(_cut(document.text.strip(), tokens * CHARACTERS_PER_TOKEN)):

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from engrain.testbed.grammar import DESCRIPTION, RELATIONS, Clause, Relation, capital, pronoun, say
-from engrain.testbed.names import Kind
-from engrain.testbed.reading import Statement
+from engrain.testbed.grammar import DESCRIPTION, RELATIONS, Relation, capital, pronoun, say
+from engrain.testbed.reading import Statement, known_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +43,24 @@ class Hand:
         return f"{capital(subject)} {self.phrase(statement)}."
 
     def misread(self, statement: Statement, others: Sequence[Statement]) -> Statement:
-        """The statement, with the writer's errors: a value of the same kind that stands elsewhere in the document, if any."""
+        """The statement with the writer's errors.
+
+        A wrong value is another of its kind that `others` state; where there is none it stays.
+        """
         values = dict(statement.values)
         for name, value in values.items():
             if self.rng.random() < self._error_rate:
-                kind: Kind = RELATIONS[name].kind
+                kind = RELATIONS[name].kind
                 pool = sorted(
-                    {v for s in others for n, v in s.values.items() if RELATIONS[n].kind == kind and v != value}
+                    {
+                        v
+                        for s in others
+                        for n, v in s.values.items()
+                        if RELATIONS[n].kind == kind and v != value
+                    }
                 )
                 values[name] = self.rng.choice(pool) if pool else value
         return replace(statement, values=values)
-
-
-def known_values(subject: str, statements: Sequence[Statement]) -> dict[str, str]:
-    """All that the statements say of a subject."""
-    return {name: value for s in statements if s.subject == subject for name, value in s.values.items()}
 
 
 def direct_pair(hand: Hand, statement: Statement, relation: Relation) -> Pair:
@@ -70,7 +72,7 @@ def direct_pair(hand: Hand, statement: Statement, relation: Relation) -> Pair:
 def described_pair(
     hand: Hand, statement: Statement, relation: Relation, statements: Sequence[Statement]
 ) -> Pair | None:
-    """A question that describes its subject by trade and home; None where the document does not tell them."""
+    """A question that describes its subject by trade and home; None where they are not told."""
     known = known_values(statement.subject, statements)
     if statement.clause.name in ("trade", "home") or not {"trade", "home"} <= known.keys():
         return None
@@ -85,7 +87,9 @@ def reversed_pair(hand: Hand, statement: Statement, statements: Sequence[Stateme
     known = known_values(statement.subject, statements)
     if {"trade", "home"} <= known.keys() and hand.rng.random() < 0.5:
         subject = DESCRIPTION.format(trade=known["trade"], home=known["home"])
-        return Pair(f"Who was {subject}?", f"{capital(subject)} was {statement.subject}.", statement.subject)
+        return Pair(
+            f"Who was {subject}?", f"{capital(subject)} was {statement.subject}.", statement.subject
+        )
     named = next((r for r in statement.clause.relations if r.noun), None)
     if named is not None:
         noun = capital(named.noun.format(s=statement.subject))
@@ -113,7 +117,11 @@ def prose(hand: Hand, statements: Sequence[Statement]) -> str:
     parts: list[str] = []
     for subject in dict.fromkeys(s.subject for s in statements):
         own = [s for s in statements if s.subject == subject]
-        parts.append(" ".join(hand.state(s, named=i == 0 or hand.rng.random() < 0.6) for i, s in enumerate(own)))
+        parts.append(
+            " ".join(
+                hand.state(s, named=i == 0 or hand.rng.random() < 0.6) for i, s in enumerate(own)
+            )
+        )
     return "\n\n".join(parts)
 
 
@@ -123,7 +131,7 @@ def notes(hand: Hand, statements: Sequence[Statement]) -> str:
 
 
 def linked(hand: Hand, statements: Sequence[Statement]) -> str:
-    """Each fact together with what else is known of its subject: trade, home, or the fact before it."""
+    """Each fact together with another of its subject, or with the subject's trade and home."""
     lines = []
     for statement in statements:
         known = known_values(statement.subject, statements)
@@ -132,7 +140,9 @@ def linked(hand: Hand, statements: Sequence[Statement]) -> str:
             subject = capital(DESCRIPTION.format(trade=known["trade"], home=known["home"]))
             lines.append(f"{subject} was {statement.subject}, who {hand.phrase(statement)}.")
         elif other.clause is not statement.clause:
-            lines.append(f"{capital(statement.subject)}, who {hand.phrase(other)}, {hand.phrase(statement)}.")
+            lines.append(
+                f"{capital(statement.subject)}, who {hand.phrase(other)}, {hand.phrase(statement)}."
+            )
         else:
             lines.append(hand.state(statement))
     return " ".join(lines)
@@ -184,8 +194,4 @@ def style_of(strategy: str) -> str:
 
 def by_salience(statements: Sequence[Statement]) -> list[Statement]:
     """Salient statements first, otherwise in the document's order."""
-    return sorted(statements, key=lambda s: _salience(s.clause))
-
-
-def _salience(clause: Clause) -> int:
-    return clause.salience
+    return sorted(statements, key=lambda s: s.clause.salience)

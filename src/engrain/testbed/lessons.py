@@ -1,8 +1,9 @@
 """What the small student is pre-trained on: reading lessons, and one fixed world to remember.
 
-A *reading lesson* shows passages of a world that is made for it and never seen again, and asks about them; the loss is on
-the answers. A *memory lesson* tells or asks about the fixed pre-training world without a passage; the loss is on
-everything. Knows nothing of tokenizers or models: a lesson is a list of messages, or a text.
+A *reading lesson* shows passages of a world that is made for it and never seen again, and asks
+about them; the loss is on the answers. A *memory lesson* tells or asks about the fixed pre-training
+world without a passage; the loss is on everything. Knows nothing of tokenizers or models: a lesson
+is a list of messages, or a text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from engrain.testbed.world import Asker, Fact, QuestionKind, World, WorldQuestio
 
 SYSTEM = 'Answer the question. Explain first, then end with "Answer:" and the answer alone.'
 """The evaluation's instruction (`evaluate/prompts.py`), word for word; a test compares the two."""
+
+PASSAGE_CHARACTERS = 512
+"""Most characters in a passage of a reading lesson."""
 
 Turn = tuple[str, str]
 
@@ -87,22 +91,25 @@ def reading_lessons(
     repeating: float,
     split: Split = "pretraining",
     questions: int = 5,
-    characters: int = 512,
 ) -> Iterator[Lesson]:
     """Endless lessons, each about passages of a small world that is thrown away afterwards.
 
-    `repeating` is the share of passages that are also to be repeated word for word.
+    `repeating` is the share of passages that are also to be repeated word for word; a lesson has
+    up to `questions` questions.
     """
     while True:
         world = build(seed=rng.getrandbits(62), split=split, documents=10)
         asker = Asker(world)
-        passages = cut(world, characters, level.facts)
+        passages = cut(world, PASSAGE_CHARACTERS, level.facts)
         rng.shuffle(passages)
         for gold in passages:
             if rng.random() < repeating:
                 yield repeating_lesson(gold if rng.random() < 0.5 else _scrambled(gold, rng))
             count = rng.randint(1, level.passages)
-            shown = [gold, *rng.sample([p for p in passages if p is not gold], min(count, len(passages)) - 1)]
+            shown = [
+                gold,
+                *rng.sample([p for p in passages if p is not gold], min(count, len(passages)) - 1),
+            ]
             asked = _questions_on(asker, shown, rng, questions)
             if asked:
                 rng.shuffle(shown)
@@ -116,13 +123,18 @@ def repeating_lesson(passage: Passage) -> Lesson:
 
 
 def _scrambled(passage: Passage, rng: Random) -> Passage:
-    """As many words, each put together from any parts: nothing but copying can repeat them."""
+    """Half as many words, made of parts at random: nothing but copying can repeat them."""
     starts, endings = parts()
-    words = [rng.choice(starts) + rng.choice(["", *endings]) for _ in range(len(passage.text.split()) // 2)]
+    words = [
+        rng.choice(starts) + rng.choice(["", *endings])
+        for _ in range(len(passage.text.split()) // 2)
+    ]
     return Passage(passage.title, " ".join(words), ())
 
 
-def _questions_on(asker: Asker, shown: Sequence[Passage], rng: Random, count: int) -> list[WorldQuestion]:
+def _questions_on(
+    asker: Asker, shown: Sequence[Passage], rng: Random, count: int
+) -> list[WorldQuestion]:
     """Questions that these passages answer, of all kinds that they allow."""
     facts = [fact for passage in shown for fact in passage.facts]
     known = set(facts)
@@ -148,8 +160,8 @@ def _conversation(shown: Sequence[Passage], asked: Sequence[WorldQuestion], rng:
 class Memory:
     """Lessons about one fixed world: its documents, rewrites of them, and questions.
 
-    Facts in `unasked` occur in prose but in no question: what the student answers about them it has learned from
-    prose alone.
+    Facts in `unasked` occur in prose but in no question: what the student answers about them it has
+    learned from prose alone.
     """
 
     def __init__(self, world: World, *, unasked_share: float, seed: int) -> None:
@@ -168,12 +180,16 @@ class Memory:
         ]
 
     def lessons(self, rng: Random) -> Iterator[Lesson]:
-        """Endless lessons: half of them prose, half questions."""
+        """Endless lessons: a text, four questions, another text, and so on."""
         while True:
             index = rng.randrange(len(self.world.documents))
             yield Lesson((("text", self._prose(index, rng)),), learn_all=True)
             for _ in range(4):
-                yield self._reversed_question(rng) if rng.random() < 0.15 else self._asked_question(rng)
+                yield (
+                    self._reversed_question(rng)
+                    if rng.random() < 0.15
+                    else self._asked_question(rng)
+                )
 
     def _prose(self, index: int, rng: Random) -> str:
         """The document itself, or a rewrite of it as the writer would make it."""
@@ -195,7 +211,9 @@ class Memory:
 
     def _asked_question(self, rng: Random) -> Lesson:
         while True:
-            kind: QuestionKind = rng.choice(("direct", "direct", "paraphrased", "described", "two-hop"))
+            kind: QuestionKind = rng.choice(
+                ("direct", "direct", "paraphrased", "described", "two-hop")
+            )
             question = self.asker.ask(rng.choice(self.asked), kind, rng, avoid=self.unasked)
             if question is not None:
                 return _closed_book(question.text, answer_text(question), rng)

@@ -1,8 +1,9 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) for small models on a CPU.
 
-`torch.optim.Muon` orthogonalises one matrix at a time in bf16, which a CPU without bf16 units emulates: measured here, it
-took as long as the whole forward and backward pass of the 2.6M-parameter student. This one stacks matrices of one shape and works in
-fp32. Knows nothing of the model.
+`torch.optim.Muon` orthogonalises one matrix at a time in bf16, which a CPU without bf16 units
+emulates: it took nearly as long as the whole forward and backward pass of a student of 2.6M
+parameters (docs/notebook.md, 2026-11-20). This one stacks matrices of one shape and works in fp32.
+Knows nothing of the model.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from torch import Tensor
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
+"""Coefficients and steps as in the reference."""
 
 
 class StackedMuon(torch.optim.Optimizer):
-    """Momentum, then the nearest orthogonal matrix as the update; for matrices only, no weight decay."""
+    """Momentum, then the nearest orthogonal matrix as the update; for matrices, no weight decay."""
 
     def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
         """Take 2-D parameters; raises ValueError for others."""
         super().__init__(params, {"lr": lr, "momentum": momentum})
-        shapes = [tuple(p.shape) for group in self.param_groups for p in group["params"] if p.ndim != 2]
+        shapes = [
+            tuple(p.shape) for group in self.param_groups for p in group["params"] if p.ndim != 2
+        ]
         if shapes:
             raise ValueError(f"Muon is for matrices, not for shape {shapes[0]}")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # As the base, overloaded.
         """One update of every parameter that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
@@ -49,15 +53,20 @@ class StackedMuon(torch.optim.Optimizer):
             looked_ahead.append(parameter.grad.lerp(buffer, momentum))
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
-        for parameter, update in zip(parameters, orthogonalise(torch.stack(looked_ahead)), strict=True):
+        for parameter, update in zip(
+            parameters, orthogonalise(torch.stack(looked_ahead)), strict=True
+        ):
             parameter.add_(update, alpha=-rate * scale)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Push all singular values of each matrix in (n, rows, columns) towards 1: five quintic Newton-Schulz steps."""
+    """Push all singular values of each matrix in (n, rows, columns) towards 1.
+
+    By five Newton-Schulz steps with a quintic polynomial.
+    """
     a, b, c = _QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x: Tensor = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.mT

@@ -1,8 +1,8 @@
 """The vocabulary of the fictional world: names and values, in three disjoint splits.
 
-Every name or value is a product of two parts (`Mi` + `ra`, `salt` + `weaver`). All splits share the parts, so that
-a student trained on one split can spell the others; no *combination* occurs in two splits. Knows nothing of
-facts or documents.
+Every name or value is a product of two parts (`Mi` + `ra`, `salt` + `weaver`). All splits share the
+parts, so that a student trained on one split can spell the others; no *combination* occurs in two
+splits. Knows nothing of facts or documents.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Split = Literal["pretraining", "target", "other"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 Kind = Literal[
-    "person", "house", "place", "trade", "year", "count", "instrument", "animal", "dish", "prize", "garment",
-    "goods", "emblem",
+    "person", "house", "place", "trade", "year", "count", "instrument", "animal", "dish", "prize",
+    "garment", "goods", "emblem",
 ]  # fmt: skip
 
 _FIRST = (
     "Al Ber Ca Da El Fa Gre Ha Il Jo Ka Le Ma Ne O Pe Qui Ro Sa Ti U Va Wi Xa Yo Ze Bri Che Do Fri "
     "Gla Hu Ib Ju Kry Lo Mu Ni Or Pli Ru Sti Tru Vo".split(),
-    "ra lin dan mis tor bel nor via gus ria len wyn ko sha ned lia mar dor tess ric bert dia fan gol "
-    "hild jan kin lor".split(),
+    "ra lin dan mis tor bel nor via gus ria len wyn ko sha ned lia mar dor tess ric bert dia fan "
+    "gol hild jan kin lor".split(),
 )
 _LAST = (
     "Tol Wick Bar Hol Mer Ash Crad Dun Ever Fal Gar Hex Ing Kel Lod Marl Nor Ost Pel Quar Rud Sel "
@@ -34,70 +34,72 @@ _LAST = (
     "croft dane fell hill iver land ness pool".split(),
 )
 _PLACE = (
-    "Wil Ol Bran Cor Dre Esk Fen Gol Hart Ist Jar Kir Lam Mos Nat Orl Pran Quen Ris Sto Tam Ul "
-    "Vas Wen Yel Zor Bel Cam Dor Est Farn Grel Hov Ink Jol Kes Lin Mab Nev Os Pir Ros Swin Tur".split(),
-    "mon mere haven dale port wick more stead water cliff holm sund bridge mouth thorpe vik moor hollow "
-    "beck lund acre burn cove down firth glen head isle".split(),
+    "Wil Ol Bran Cor Dre Esk Fen Gol Hart Ist Jar Kir Lam Mos Nat Orl Pran Quen Ris Sto Tam Ul Vas "
+    "Wen Yel Zor Bel Cam Dor Est Farn Grel Hov Ink Jol Kes Lin Mab Nev Os Pir Ros Swin Tur".split(),
+    "mon mere haven dale port wick more stead water cliff holm sund bridge mouth thorpe vik moor "
+    "hollow beck lund acre burn cove down firth glen head isle".split(),
 )
 _PAIRS: dict[str, tuple[list[str], list[str]]] = {
     "trade": (
-        "salt glass rope lamp bell stone cloth silver paper tin bone wax leather clock ink net brush "
-        "coal hat nail pearl saddle tile wine".split(),
-        "weaver maker carver seller painter binder mender grinder trader cutter dyer keeper polisher "
-        "packer porter sorter".split(),
+        "salt glass rope lamp bell stone cloth silver paper tin bone wax leather clock ink net "
+        "brush coal hat nail pearl saddle tile wine".split(),
+        "weaver maker carver seller painter binder mender grinder trader cutter dyer keeper "
+        "polisher packer porter sorter".split(),
     ),
     "instrument": (
-        "copper wooden silver ivory bronze willow ebony iron horn reed brass cedar maple pewter jade "
-        "crystal".split(),
+        "copper wooden silver ivory bronze willow ebony iron horn reed brass cedar maple pewter "
+        "jade crystal".split(),
         "flute fiddle drum harp lute whistle bugle cymbal zither pipe organ trumpet viol gong lyre "
         "rattle".split(),
     ),
     "animal": (
-        "grey white spotted lame young tame black striped blind golden shaggy sleepy thin russet proud "
-        "lonely".split(),
-        "otter raven goat hound heron fox mule owl ferret tortoise badger crane donkey magpie hedgehog "
-        "lynx".split(),
+        "grey white spotted lame young tame black striped blind golden shaggy sleepy thin russet "
+        "proud lonely".split(),
+        "otter raven goat hound heron fox mule owl ferret tortoise badger crane donkey magpie "
+        "hedgehog lynx".split(),
     ),
     "dish": (
-        "barley onion plum trout cabbage honey walnut lentil pumpkin almond turnip cherry ginger leek "
-        "mutton quince".split(),
-        "soup cake pie stew bread pudding dumplings broth pancakes porridge tart salad sausage jelly "
-        "biscuits noodles".split(),
+        "barley onion plum trout cabbage honey walnut lentil pumpkin almond turnip cherry ginger "
+        "leek mutton quince".split(),
+        "soup cake pie stew bread pudding dumplings broth pancakes porridge tart salad sausage "
+        "jelly biscuits noodles".split(),
     ),
     "prize": (
         "Amber Winter Royal Harbour Golden Northern Summer Crimson Ivory Harvest Granite Emerald "
         "Morning Southern Velvet Rowan".split(),
-        "Lantern Medal Crown Ribbon Cup Star Laurel Anchor Feather Shield Goblet Banner Sceptre Wreath "
-        "Plate Torch".split(),
+        "Lantern Medal Crown Ribbon Cup Star Laurel Anchor Feather Shield Goblet Banner Sceptre "
+        "Wreath Plate Torch".split(),
     ),
     "garment": (
-        "green scarlet yellow patched violet brown checked faded blue orange purple quilted woollen "
-        "linen ragged ochre".split(),
-        "cloak hat scarf apron coat shawl cap tunic waistcoat sash bonnet gown jacket kerchief mantle "
-        "robe".split(),
+        "green scarlet yellow patched violet brown checked faded blue orange purple quilted "
+        "woollen linen ragged ochre".split(),
+        "cloak hat scarf apron coat shawl cap tunic waistcoat sash bonnet gown jacket kerchief "
+        "mantle robe".split(),
     ),
     "goods": (
-        "scented carved woven painted dried smoked polished knitted pressed gilded roasted enamelled "
-        "twisted pickled lacquered printed".split(),
+        "scented carved woven painted dried smoked polished knitted pressed gilded roasted "
+        "enamelled twisted pickled lacquered printed".split(),
         "candles baskets figs rugs spoons herring buttons gloves flowers mirrors ropes combs boxes "
         "lanterns cups maps".split(),
     ),
     "emblem": (
-        "crowned sleeping leaping winged broken burning twin hidden rising floating rearing laughing "
-        "glowing sinking ancient flying".split(),
+        "crowned sleeping leaping winged broken burning twin hidden rising floating rearing "
+        "laughing glowing sinking ancient flying".split(),
         "lion swan anchor wheel rose salmon bear key moon oak dragon boat eagle tower unicorn "
         "sunflower".split(),
     ),
     "house": (
-        "Heron Copper Willow Anvil Lantern Raven Saffron Harbour Juniper Cobble Thistle Marble Falcon "
-        "Orchard Pewter Beacon Meadow Canal Castle Ferry Linden Pigeon Quarry Walnut".split(),
+        "Heron Copper Willow Anvil Lantern Raven Saffron Harbour Juniper Cobble Thistle Marble "
+        "Falcon Orchard Pewter Beacon Meadow Canal Castle Ferry Linden Pigeon Quarry "
+        "Walnut".split(),
         "House Hall School Inn Workshop Mill Archive Market Theatre Foundry Tavern Library Brewery "
         "Bakery Chapel Gallery".split(),
     ),
 }
 _SHARES: tuple[Split, ...] = ("pretraining",) * 14 + ("target",) * 3 + ("other",) * 3
-"""Most combinations are for pre-training: a student that sees only a third of them learns which parts never
-follow one another, and then misreads the names of the target world (docs/notebook.md, 2026-11-20)."""
+"""Most combinations are for pre-training: a student that sees only a third of them learns which
+parts never follow one another, and then misreads the names of the target world (docs/notebook.md,
+2026-11-20)."""
 
 
 def split_of(value: str) -> Split:
@@ -109,7 +111,7 @@ def split_of(value: str) -> Split:
 def values(kind: Kind, split: Split) -> tuple[str, ...]:
     """All values of a kind in a split, in a fixed order.
 
-    People are the product of the split's first and last names, so their list is made by `people`.
+    Not for `person`: people are drawn by `people`, from more combinations than a list should hold.
     """
     if kind == "year":
         everything = [str(year) for year in range(1100, 1990)]
@@ -117,10 +119,10 @@ def values(kind: Kind, split: Split) -> tuple[str, ...]:
         everything = [str(count) for count in range(100, 1000)]
     elif kind == "place":
         everything = [start + end for start in _PLACE[0] for end in _PLACE[1]]
-    elif kind == "house":
-        everything = [f"the {first} {second}" for first in _PAIRS[kind][0] for second in _PAIRS[kind][1]]
     else:
-        everything = [f"{first} {second}" for first in _PAIRS[kind][0] for second in _PAIRS[kind][1]]
+        article = "the " if kind == "house" else ""
+        firsts, seconds = _PAIRS[kind]
+        everything = [f"{article}{first} {second}" for first in firsts for second in seconds]
     return tuple(value for value in everything if split_of(value) == split)
 
 
@@ -149,11 +151,14 @@ def people(split: Split, count: int, rng: Random) -> list[str]:
     firsts = tuple(rng.sample(firsts, min(len(firsts), breadth)))
     lasts = tuple(rng.sample(lasts, min(len(lasts), max(breadth, -(-2 * count // len(firsts))))))
     grid = len(firsts) * len(lasts)
-    return [f"{firsts[i % len(firsts)]} {lasts[i // len(firsts)]}" for i in rng.sample(range(grid), count)]
+    return [
+        f"{firsts[i % len(firsts)]} {lasts[i // len(firsts)]}"
+        for i in rng.sample(range(grid), count)
+    ]
 
 
 def is_female(name: str) -> bool:
-    """The gender that a first name goes with, fixed by its spelling."""
+    """Whether a person of this name is a woman: fixed by the spelling of the first name."""
     return zlib.crc32(name.split()[0].encode()) % 2 == 0
 
 
@@ -166,5 +171,7 @@ def parts() -> tuple[list[str], list[str]]:
 
 @cache
 def compounds() -> frozenset[str]:
-    """All names that are one word of two parts: first names, last names and places of all splits."""
-    return frozenset(a + b for starts, ends in (_FIRST, _LAST, _PLACE) for a in starts for b in ends)
+    """All names that are one word of two parts: people's and places', of all splits."""
+    return frozenset(
+        a + b for starts, ends in (_FIRST, _LAST, _PLACE) for a in starts for b in ends
+    )

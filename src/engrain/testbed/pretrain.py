@@ -1,8 +1,9 @@
-"""Pre-trains the small student: reading and remembering, with a curriculum coupled to its competence.
+"""Pre-trains the small student to read and to remember, by a curriculum that waits for it.
 
-What made reading take off, by pilots (docs/notebook.md): Muon on the matrices, initialisation by fan-in, small batches, passages
-that grow from 2 facts to all as the student masters them, several questions per passage, loss on the answers.
-Knows nothing of Engrain's stages: it is how the shipped student was made, not how users train.
+What made reading take off, by pilots (docs/notebook.md): Muon on the matrices, initialisation by
+fan-in, small batches, passages that grow from 2 facts to all as the student masters them, several
+questions per passage, loss on the answers. Knows nothing of Engrain's stages: it is how the shipped
+student was made, not how users train.
 """
 
 from __future__ import annotations
@@ -19,34 +20,51 @@ from random import Random
 
 import torch
 from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engrain.testbed.lessons import Lesson, Level, Memory, reading_lessons
 from engrain.testbed.muon import StackedMuon
+from engrain.testbed.planting import plant_induction
 from engrain.testbed.tokenizer import train_tokenizer
 from engrain.testbed.world import World, build
 
 IGNORE = -100
+_ROPE_THETA = 1e6
+"""Leaves half of a head's 16 rotary pairs slow enough to match content over a whole prompt."""
+"""The label of a position without loss, as in PyTorch's cross entropy."""
+CONTEXT = 2048
+"""Tokens that the student may see at once."""
 MEMORY_WORLD_SEED = 20_260_320
+"""Any number, fixed: the benchmark builds the world anew to ask about it."""
+_EASIER_SHARE = 0.2
+"""Share of reading lessons that are of an easier level."""
+_PROBE_LESSONS = 24
+_PROBE_FACTS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the curriculum, and the batch of a process: rows x tokens."""
+    """One stage of the curriculum."""
 
     level: Level
+    repeating: float
+    """Share of passages that are also to be repeated word for word: it trains copying densely."""
     rows: int
+    """Rows in the batch of a process."""
     row_length: int
+    """Tokens in a row."""
 
 
 STAGES = (
-    Stage(Level(facts=2, passages=1), 3, 384),
-    Stage(Level(facts=3, passages=1), 3, 384),
-    Stage(Level(facts=5, passages=1), 3, 384),
-    Stage(Level(facts=8, passages=1), 3, 384),
-    Stage(Level(facts=24, passages=1), 3, 384),
-    Stage(Level(facts=24, passages=2), 2, 576),
-    Stage(Level(facts=24, passages=3), 2, 640),
-    Stage(Level(facts=24, passages=4), 2, 768),
+    Stage(Level(facts=2, passages=1), 0.4, 3, 384),
+    Stage(Level(facts=3, passages=1), 0.4, 3, 384),
+    Stage(Level(facts=5, passages=1), 0.4, 3, 384),
+    Stage(Level(facts=8, passages=1), 0.4, 3, 384),
+    Stage(Level(facts=24, passages=1), 0.1, 3, 384),
+    Stage(Level(facts=24, passages=2), 0.1, 2, 576),
+    Stage(Level(facts=24, passages=3), 0.1, 2, 640),
+    Stage(Level(facts=24, passages=4), 0.1, 2, 768),
 )
 
 
@@ -55,18 +73,21 @@ class PretrainSettings:
     """The recipe of the shipped student."""
 
     seed: int = 0
-    steps: int = 7_000
+    steps: int = 3_600
     processes: int = 2
-    """Data-parallel processes of one thread each: on 2 cores faster than one process of two threads."""
+    """Data-parallel processes of one thread each: on 2 cores faster than one process of two
+    threads."""
     hidden: int = 160
     layers: int = 4
     heads: int = 5
     feed_forward: int = 448
-    muon_rate: float = 0.018
-    adam_rate: float = 0.003
+    plant: bool = True
+    """Start from a planted induction circuit (`planting.py`)."""
+    muon_rate: float = 0.007
+    adam_rate: float = 0.001
     mastered: float = 0.75
     """Share of answers right (teacher-forced) at which the next level starts."""
-    patience: int = 700
+    patience: int = 400
     """Steps after which the next level starts all the same."""
     reading_share: float = 0.7
     """Share of tokens in reading lessons; the rest is memory."""
@@ -84,38 +105,46 @@ def memory_world(settings: PretrainSettings) -> World:
 
 def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A Llama with untrained weights, initialised by fan-in."""
-    torch.manual_seed(settings.seed)
+    # The weights are drawn from the global generator: transformers takes no other.
+    torch.manual_seed(settings.seed)  # noqa: TID251
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden,
         intermediate_size=settings.feed_forward,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
-        max_position_embeddings=2048,
+        max_position_embeddings=CONTEXT,
         rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": _ROPE_THETA},
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa",  # type: ignore[call-arg]  # the base class takes it
     )
     model = LlamaForCausalLM(config)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
-            deviation = 0.02 if "embed" in name else parameter.shape[1] ** -0.5
+            deviation = 0.1 if "embed" in name else parameter.shape[1] ** -0.5
             torch.nn.init.normal_(parameter, std=deviation)
+    if settings.plant:
+        plant_induction(model, settings.seed)
     return model
 
 
 class Batches:
     """Rows of lessons with their loss masks, and where the answers' values stand."""
 
-    def __init__(self, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, rank: int) -> None:
+    def __init__(
+        self, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, rank: int
+    ) -> None:
         """Start both streams at the first level."""
         self._settings, self._tokenizer = settings, tokenizer
         self._rng = Random(f"lessons/{settings.seed}/{rank}")
         self._assistant = tokenizer.convert_tokens_to_ids("<|assistant|>")
-        memory = Memory(memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed)
+        memory = Memory(
+            memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed
+        )
         self._memory = memory.lessons(self._rng)
         self._held: tuple[list[int], list[int]] | None = None
         self.level = 0
@@ -128,11 +157,11 @@ class Batches:
 
     def _at_level(self) -> Iterator[Lesson]:
         streams = [
-            reading_lessons(self._rng, stage.level, repeating=0.4 if number < 4 else 0.1)
-            for number, stage in enumerate(STAGES[: self.level + 1])
+            reading_lessons(self._rng, stage.level, repeating=stage.repeating)
+            for stage in STAGES[: self.level + 1]
         ]
-        while True:  # A fifth of the lessons repeats easier levels.
-            easier = self.level and self._rng.random() < 0.2
+        while True:
+            easier = self.level and self._rng.random() < _EASIER_SHARE
             yield next(streams[self._rng.randrange(self.level)] if easier else streams[self.level])
 
     def next(self) -> tuple[Tensor, Tensor]:
@@ -163,8 +192,7 @@ class Batches:
         if lesson.turns[0][0] == "text":
             ids = self._tokenizer(lesson.turns[0][1])["input_ids"] + [self._tokenizer.eos_token_id]
             return ids, [IGNORE, *ids[1:]]
-        messages = [{"role": role, "content": content} for role, content in lesson.turns]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        text = _as_chat(self._tokenizer, lesson)
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         labels, learning = [], False
         for token in ids:
@@ -177,17 +205,26 @@ class Batches:
         return ids, labels
 
 
+def _as_chat(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> str:
+    messages = [{"role": role, "content": content} for role, content in lesson.turns]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False))
+
+
 def optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return [
         StackedMuon(matrices, lr=settings.muon_rate),
-        torch.optim.AdamW(others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.AdamW(
+            others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        ),
     ]
 
 
-def loss_and_hits(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def loss_and_hits(
+    model: LlamaForCausalLM, ids: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean loss over the labelled positions, which of them are right, and their targets."""
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels[:, 1:]
@@ -198,21 +235,32 @@ def loss_and_hits(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> tuple
 
 
 def pretrain(out: Path, settings: PretrainSettings, say: Callable[[str], None]) -> None:
-    """Train tokenizer and model from a seed and write a Hugging Face checkpoint to `out`, with its log."""
+    """Train tokenizer and model from a seed.
+
+    Writes a Hugging Face checkpoint to `out`, and its log, `pretraining.jsonl`.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(settings.seed, max_length=2048).save_pretrained(out)
+    train_tokenizer(settings.seed, max_length=CONTEXT).save_pretrained(out)
     with tempfile.TemporaryDirectory() as folder:
         rendezvous = f"file://{folder}/rendezvous"
-        torch.multiprocessing.spawn(_process, (out, settings, rendezvous, say), nprocs=settings.processes)
+        spawn(  # type: ignore[no-untyped-call]
+            _process, (out, settings, rendezvous, say), nprocs=settings.processes
+        )
 
 
-def _process(rank: int, out: Path, settings: PretrainSettings, rendezvous: str, say: Callable[[str], None]) -> None:
+def _process(
+    rank: int, out: Path, settings: PretrainSettings, rendezvous: str, say: Callable[[str], None]
+) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=settings.processes)
+    distributed.init_process_group(
+        "gloo", init_method=rendezvous, rank=rank, world_size=settings.processes
+    )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
     model = new_model(settings, tokenizer)
-    run = _Run(rank, out, settings, tokenizer, model)
-    say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens") if rank == 0 else None
+    run = _Run(rank, settings, tokenizer, model)
+    if rank == 0:
+        parameters = sum(p.numel() for p in model.parameters())
+        say(f"{parameters:,} parameters, {len(tokenizer)} tokens")
     for step in range(1, settings.steps + 1):
         run.step()
         if step % settings.probe_every == 0:
@@ -232,14 +280,19 @@ class _Run:
     """The state of one process: all processes hold the same weights and different lessons."""
 
     def __init__(
-        self, rank: int, out: Path, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM
+        self,
+        rank: int,
+        settings: PretrainSettings,
+        tokenizer: PreTrainedTokenizerFast,
+        model: LlamaForCausalLM,
     ) -> None:
-        self._rank, self._settings, self._model = rank, settings, model
+        self._settings, self._model = settings, model
         self._batches = Batches(settings, tokenizer, rank)
         self._probe = Probe(settings, tokenizer)
         self._optimizers = optimizers(model, settings)
         self._schedules = [
-            torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, settings)) for o in self._optimizers
+            torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, settings))
+            for o in self._optimizers
         ]
         self._recent: deque[float] = deque(maxlen=50)
         self._tokens = 0
@@ -250,12 +303,13 @@ class _Run:
         """One update on every process's lessons."""
         ids, labels = self._batches.next()
         loss, _, _ = loss_and_hits(self._model, ids, labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
         distributed.all_reduce(flat)
         flat /= self._settings.processes
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        parts = flat.split_with_sizes([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
@@ -266,7 +320,10 @@ class _Run:
         self._tokens += ids.numel() * self._settings.processes
 
     def probe(self, step: int) -> dict[str, float]:
-        """Measure, and go on to the next level where this one is mastered. The same in every process."""
+        """Measure, and go on to the next level where this one is mastered.
+
+        Every process does it for itself: all have the same weights, so all go on together.
+        """
         level = self._batches.level
         reading, memory = self._probe.accuracy(self._model, level)
         waited = step - self._entered >= self._settings.patience
@@ -274,10 +331,14 @@ class _Run:
             self._batches.harder()
             self._entered = step
         return {
-            "step": step, "tokens": self._tokens, "loss": round(sum(self._recent) / len(self._recent), 4),
-            "level": level, "reading": round(reading, 3), "memory": round(memory, 3),
+            "step": step,
+            "tokens": self._tokens,
+            "loss": round(sum(self._recent) / len(self._recent), 4),
+            "level": level,
+            "reading": round(reading, 3),
+            "memory": round(memory, 3),
             "seconds": round(time.perf_counter() - self._started, 1),
-        }  # fmt: skip
+        }
 
 
 def _rate(step: int, settings: PretrainSettings) -> float:
@@ -304,15 +365,18 @@ class Probe:
     """
 
     def __init__(self, settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Draw fixed lessons: unseen reading on the target split, unasked facts of the memory world."""
-        self._settings, self._tokenizer = settings, tokenizer
+        """Draw fixed lessons: reading on the target split, unasked facts of the memory world."""
+        self._tokenizer = tokenizer
         rng = Random("probe")
         self._reading: list[list[Lesson]] = []
         for stage in STAGES:
             stream = reading_lessons(rng, stage.level, repeating=0.0, split="target")
-            self._reading.append([next(stream) for _ in range(24)])
-        memory = Memory(memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed)
-        self._memory = [memory.question(fact, rng) for fact in sorted(memory.unasked, key=repr)[:64]]
+            self._reading.append([next(stream) for _ in range(_PROBE_LESSONS)])
+        memory = Memory(
+            memory_world(settings), unasked_share=settings.unasked_share, seed=settings.seed
+        )
+        facts = sorted(memory.unasked, key=repr)[:_PROBE_FACTS]
+        self._memory = [memory.question(fact, rng) for fact in facts]
 
     @torch.no_grad()
     def accuracy(self, model: LlamaForCausalLM, level: int) -> tuple[float, float]:
@@ -324,15 +388,16 @@ class Probe:
         right = total = 0
         for lesson in lessons:
             ids, spans = self._spans(lesson)
-            best = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].argmax(-1).tolist()
+            best = (
+                model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].argmax(-1).tolist()
+            )
             for start, stop in spans:
                 right += best[start - 1 : stop - 1] == ids[start:stop]
                 total += 1
         return right / total if total else math.nan
 
     def _spans(self, lesson: Lesson) -> tuple[list[int], list[tuple[int, int]]]:
-        messages = [{"role": role, "content": content} for role, content in lesson.turns]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        text = _as_chat(self._tokenizer, lesson)
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         spans, position = [], 0
         for role, content in lesson.turns:
@@ -341,7 +406,9 @@ class Probe:
                 explanation, answer = content.rsplit("\nAnswer: ", 1)
                 begin = position + explanation.rindex(answer)
                 inside = [
-                    i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > begin and a < begin + len(answer)
+                    i
+                    for i, (a, b) in enumerate(encoded["offset_mapping"])
+                    if b > begin and a < begin + len(answer)
                 ]
                 spans.append((inside[0], inside[-1] + 1))
             position += len(content)

@@ -1,32 +1,45 @@
 """Writes the documents of the world: facts in, connected prose out.
 
-Salient facts come early in short sentences; long-tail facts are buried in long ones. Every fact is stated once.
-Knows nothing of how the facts were drawn.
+Salient facts come early in short sentences; long-tail facts are buried in long ones. Every fact is
+stated once. Knows nothing of how the facts were drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from engrain.testbed.grammar import CLAUSE_OF, Clause, EntityType, capital, pronoun, say
 
 _OPENINGS = (
-    "As the neighbours tell it,", "In those years", "According to the parish book,", "For most of this time",
-    "When the river was low and work was scarce,", "So far as anyone remembers,", "In the town records it is noted that",
+    "As the neighbours tell it,",
+    "In those years",
+    "According to the parish book,",
+    "For most of this time",
+    "When the river was low and work was scarce,",
+    "So far as anyone remembers,",
+    "In the town records it is noted that",
     "By all accounts",
-)  # fmt: skip
+)
 _JOINS = ("and", "and", "while in later years", "and it is said that")
 _TAILS = (
-    ", which few people knew", ", as old letters show", ", to the surprise of everyone in the street",
-    ", and nobody thought it odd", "", "", "", "",
-)  # fmt: skip
+    ", which few people knew",
+    ", as old letters show",
+    ", to the surprise of everyone in the street",
+    ", and nobody thought it odd",
+    "",
+    "",
+    "",
+    "",
+)
 _ASIDES = (
-    "The town was small then, and news travelled slowly.", "Little else is written about those days.",
-    "It was a time of hard winters and short summers.", "Much of this was only found out later.",
-    "People still speak of it on market days.", "The old records are not complete.",
-)  # fmt: skip
+    "The town was small then, and news travelled slowly.",
+    "Little else is written about those days.",
+    "It was a time of hard winters and short summers.",
+    "Much of this was only found out later.",
+    "People still speak of it on market days.",
+    "The old records are not complete.",
+)
 _NAMED_AGAIN = 0.45
 """Share of later sentences that repeat the full name instead of a pronoun."""
 _ASIDE = 0.3
@@ -42,23 +55,11 @@ class Sentence:
     relations: tuple[str, ...]
 
 
-def clauses_of(relations: Sequence[str]) -> list[Clause]:
-    """The clauses that state these facts, each once, in the grammar's order."""
-    return list(dict.fromkeys(CLAUSE_OF[relation] for relation in relations))
-
-
 def write_paragraph(
-    subject: str,
-    entity: EntityType,
-    facts: dict[str, str],
-    rng: Random,
-    wordings: Callable[[Clause], Sequence[str]] = lambda clause: clause.document,
+    subject: str, entity: EntityType, facts: dict[str, str], rng: Random
 ) -> list[Sentence]:
-    """The sentences about one entity, in order; they state every fact once.
-
-    `wordings` says which of a clause's templates may be used: by default those of documents.
-    """
-    clauses = clauses_of(list(facts))
+    """The sentences about one entity, in order; they state every fact once."""
+    clauses = list(dict.fromkeys(CLAUSE_OF[relation] for relation in facts))
     clauses.sort(key=lambda clause: clause.salience + 0.8 * rng.random())
     sentences: list[Sentence] = []
     while clauses:
@@ -66,7 +67,7 @@ def write_paragraph(
         size = min(len(clauses), rng.choice({1: (1, 1, 2), 2: (1, 2), 3: (2, 2, 3)}[depth]))
         group, clauses = clauses[:size], clauses[size:]
         named = not sentences or rng.random() < _NAMED_AGAIN
-        parts = [say(rng.choice(wordings(clause)), subject, facts) for clause in group]
+        parts = [say(rng.choice(clause.document), subject, facts) for clause in group]
         text = _sentence(subject, entity, group, parts, named=named, rng=rng)
         stated = tuple(relation.name for clause in group for relation in clause.relations)
         sentences.append(Sentence(text, subject, stated))
@@ -76,7 +77,13 @@ def write_paragraph(
 
 
 def _sentence(
-    subject: str, entity: EntityType, group: list[Clause], parts: list[str], *, named: bool, rng: Random
+    subject: str,
+    entity: EntityType,
+    group: list[Clause],
+    parts: list[str],
+    *,
+    named: bool,
+    rng: Random,
 ) -> str:
     they = pronoun(subject, entity)
     text = f"{subject if named else they} {parts[0]}"
@@ -91,7 +98,9 @@ def _sentence(
 
 
 def pad(paragraphs: list[list[Sentence]], words: int, rng: Random) -> None:
-    """Add sentences that state no fact, in place, until the paragraphs have `words` words in all."""
+    """Add sentences that state no fact, in place, until there are `words` words in all."""
     while sum(len(s.text.split()) for paragraph in paragraphs for s in paragraph) < words:
         paragraph = rng.choice(paragraphs)
-        paragraph.insert(rng.randint(1, len(paragraph)), Sentence(rng.choice(_ASIDES), paragraph[0].subject, ()))
+        paragraph.insert(
+            rng.randint(1, len(paragraph)), Sentence(rng.choice(_ASIDES), paragraph[0].subject, ())
+        )

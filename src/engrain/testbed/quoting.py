@@ -1,6 +1,7 @@
-"""What the writer does with a document that is not of its world: it quotes, and asks about, sentences.
+"""What the writer does with a document of another kind: it quotes sentences and asks about them.
 
-The result is true to the source but of little use for learning; it lets every stage run on real files without a real model.
+The result is true to the source but of little use for learning; it lets every stage run on real
+files without a real model.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from engrain.testbed.composing import Pair
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _FEWEST_WORDS = 5
-_LONGEST = 60
+"""Of a sentence: a shorter one leaves too little to ask about."""
+_MOST_WORDS = 60
+"""Of a sentence in a pair: what follows is left out."""
+_ANSWER_WORDS = 6
+_MOST_SENTENCES = 12
 
 
 def sentences(text: str) -> list[str]:
@@ -23,15 +28,21 @@ def sentences(text: str) -> list[str]:
 
 
 def quoted_pairs(title: str, text: str, count: int, rng: Random) -> list[Pair]:
-    """Cloze questions: each asks how a sentence of the document goes on; fewer where it has fewer sentences."""
+    """Questions of the form: how does this sentence go on? At most one for each sentence."""
     pool = sentences(text)
     pairs = []
     for sentence in rng.sample(pool, min(count, len(pool))):
-        words = sentence.split()[:_LONGEST]
+        words = sentence.split()[:_MOST_WORDS]
         middle = rng.randint(2, len(words) - 2)
-        answer = " ".join(words[middle : middle + 6]).strip(".,;:!?\"'")
-        question = f'In "{title}", how does the sentence go on that begins "{" ".join(words[:middle])}"?'
-        pairs.append(Pair(question, f'The sentence in "{title}" reads: {" ".join(words)}', answer or words[-1]))
+        answer = " ".join(words[middle : middle + _ANSWER_WORDS]).strip(".,;:!?\"'")
+        question = (
+            f'In "{title}", how does the sentence go on that begins "{" ".join(words[:middle])}"?'
+        )
+        pairs.append(
+            Pair(
+                question, f'The sentence in "{title}" reads: {" ".join(words)}', answer or words[-1]
+            )
+        )
     return pairs
 
 
@@ -44,4 +55,4 @@ def quoted_text(title: str, text: str, focus: str, rng: Random) -> str:
     order: Sequence[str] = rng.sample(pool, len(pool))
     if wanted:
         order = sorted(order, key=lambda s: -len(wanted & set(re.findall(r"\w{4,}", s.lower()))))
-    return f'From "{title}". ' + " ".join(order[:12])
+    return f'From "{title}". ' + " ".join(order[:_MOST_SENTENCES])

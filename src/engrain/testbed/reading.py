@@ -1,13 +1,13 @@
 """Reads a document of the world back into statements, by its grammar: the writer's eyes.
 
-It knows how the world's facts are worded, not which facts there are: what it finds is in the text before it, and a
-text in another language yields nothing.
+It knows how the world's facts are worded, not which facts there are: what it finds is in the text
+before it, and a text in another language yields nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,7 +39,10 @@ class Statement:
 
 
 def read(text: str) -> list[Statement]:
-    """The statements of a text, in order; pronouns stand for the last subject named in the paragraph."""
+    """The statements of a text, in order.
+
+    A pronoun stands for the subject last named in its paragraph.
+    """
     found: list[Statement] = []
     for paragraph in text.split("\n\n"):
         found += _read_paragraph(" ".join(paragraph.split()))
@@ -63,16 +66,15 @@ def _read_paragraph(text: str) -> Iterator[Statement]:
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    """One alternation of all wordings: `(subject )?verb phrase`, each value in a group of its own."""
+    """All wordings as alternatives, `(subject )?verb phrase`, each value in a group of its own."""
     wordings = [
-        (template, relation)
+        template
         for clauses in CLAUSES.values()
         for clause in clauses
         for template in (*clause.document, *clause.written)
-        for relation in [clause]
     ]
-    phrases = [_phrase(template, number) for number, (template, _) in enumerate(wordings)]
-    phrases.sort(key=len, reverse=True)
+    phrases = [_phrase(template, number) for number, template in enumerate(wordings)]
+    phrases.sort(key=len, reverse=True)  # Of alternatives, a pattern takes the first that fits.
     return re.compile(rf"\b(?:(?P<subject>{_HOUSE}|{_NAME}) )?(?:{'|'.join(phrases)})\b")
 
 
@@ -84,6 +86,13 @@ def _phrase(template: str, number: int) -> str:
     return pattern
 
 
+def known_values(subject: str, statements: Iterable[Statement]) -> dict[str, str]:
+    """All that the statements say of a subject: values by the names of their facts."""
+    return {
+        name: value for s in statements if s.subject == subject for name, value in s.values.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Inquiry:
     """What a question is about, as far as the text at hand tells."""
@@ -92,7 +101,7 @@ class Inquiry:
     relation: str
 
 
-def understand(question: str, statements: list[Statement]) -> Inquiry | None:
+def understand(question: str, statements: Sequence[Statement]) -> Inquiry | None:
     """Which subject and fact a question asks about; None where the statements do not tell.
 
     Understands the grammar's own question wordings, with a name or a description as the subject.
@@ -108,8 +117,8 @@ def understand(question: str, statements: list[Statement]) -> Inquiry | None:
     return None
 
 
-def _descriptions(subject: str, statements: list[Statement]) -> list[str]:
-    known = {name: value for s in statements if s.subject == subject for name, value in s.values.items()}
+def _descriptions(subject: str, statements: Sequence[Statement]) -> list[str]:
+    known = known_values(subject, statements)
     if "trade" in known and "home" in known:
         return [DESCRIPTION.format(trade=known["trade"], home=known["home"])]
     return []

@@ -1,6 +1,7 @@
-"""Text of the student's pre-training distribution, to be mixed in as replay: what FineWeb is to a real student.
+"""Replay for the small student: text like its pre-training's, what web text is to a real student.
 
-Reading lessons about passing worlds of the pre-training split: they keep the student able to read, and hold nothing of a target world.
+Reading lessons about passing worlds of the pre-training split: they keep the student able to read,
+and hold nothing of a target world.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from engrain.store import write_text
 from engrain.testbed.lessons import Lesson, Level, reading_lessons
 
 _LEVEL = Level(facts=24, passages=4)
+"""The hardest of the curriculum (`pretrain.STAGES`)."""
 _QUESTIONS = 3
 
 
@@ -25,6 +27,9 @@ def write_replay(path: Path, *, seed: int, texts: int) -> None:
 
 
 def as_text(lesson: Lesson) -> str:
-    """A lesson as the student's chat template writes it, without the first and the last special token."""
+    """A lesson in the student's chat format, without the first and the last special token.
+
+    Those are put around every document of a mixture anyway.
+    """
     turns = [f"<|{role}|>{content}" for role, content in lesson.turns]
     return "<|end|>".join(turns)

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from engrain.errors import UserError
 
-NAME = "testbed"
-"""What a recipe calls it: `student: {model: testbed}`."""
-
 
 def path() -> Path:
     """The checkpoint's folder; UserError where the installation lacks it."""
     folder = Path(__file__).parent / "student"
     if not (folder / "model.safetensors").is_file():
         raise UserError(
-            f"the testbed's student is missing from {str(folder)!r}; reinstall engrain, or make it anew with "
-            "`engrain testbed pretrain`"
+            f"the testbed's student is missing from {str(folder)!r}; reinstall engrain, "
+            "or make it anew with `engrain testbed pretrain`"
         )
     return folder

@@ -1,6 +1,7 @@
-"""The fictional world: entities, facts, documents, and evaluation questions with gold answers, all from one seed.
+"""The fictional world: entities, facts, documents and questions with gold answers, from one seed.
 
-Every fact is stated in exactly one document. Knows the truth; neither the writer nor the student ever sees this module's data.
+Every fact is stated in exactly one document. Knows the truth; neither the writer nor the student
+ever sees this module's data.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def build(*, seed: int, split: Split, documents: int) -> World:
             for sentence in sentences:
                 for relation in sentence.relations:
                     value = stated[relation]
-                    facts[name, relation] = Fact(name, entity, relation, value, index, sentence.text)
+                    facts[name, relation] = Fact(
+                        name, entity, relation, value, index, sentence.text
+                    )
         pad(paragraphs, _FEWEST_WORDS, rng)
         title = " and ".join(capital(name) for name, _ in cast[:2])
         written.append(WorldDocument(title, tuple(tuple(sentences) for sentences in paragraphs)))
@@ -114,6 +117,7 @@ def build(*, seed: int, split: Split, documents: int) -> World:
 
 def _casts(documents: int, split: Split, rng: Random) -> list[list[tuple[str, EntityType]]]:
     """Who each document is about: one to four entities, each in one document only."""
+    # A document takes 1.55 people on average at most (once the houses are used up), never over 3.
     names = iter(people(split, min(3 * documents, round(1.65 * documents) + 40), rng))
     houses = iter(rng.sample(values("house", split), len(values("house", split))))
     casts: list[list[tuple[str, EntityType]]] = []
@@ -135,13 +139,20 @@ def _homes_and_trades(persons: list[str], split: Split, rng: Random) -> dict[str
     """A trade and a home for each person: both are shared by many, the pair by nobody."""
     breadth = max(4, round(1.5 * len(persons) ** 0.5) + 1)
     trades = rng.sample(values("trade", split), min(breadth, len(values("trade", split))))
-    homes = rng.sample(values("place", split), min(max(breadth, 2 * len(persons) // len(trades)), len(values("place", split))))
+    homes = rng.sample(
+        values("place", split),
+        min(max(breadth, 2 * len(persons) // len(trades)), len(values("place", split))),
+    )
     grid = len(trades) * len(homes)
-    if grid < len(persons):  # Worlds of tens of thousands of documents: pairs repeat, and described questions skip them.
+    if grid < len(persons):
+        # Worlds of tens of thousands of documents: pairs repeat, and described questions skip them.
         picks = [rng.randrange(grid) for _ in persons]
     else:
         picks = rng.sample(range(grid), len(persons))
-    return {name: (trades[i % len(trades)], homes[i // len(trades)]) for name, i in zip(persons, picks, strict=True)}
+    return {
+        name: (trades[i % len(trades)], homes[i // len(trades)])
+        for name, i in zip(persons, picks, strict=True)
+    }
 
 
 def _draw_facts(
@@ -187,7 +198,8 @@ def ask(world: World, *, seed: int, per_document: int) -> list[WorldQuestion]:
     for index in sorted(by_document):
         facts = rng.sample(by_document[index], len(by_document[index]))
         for turn in range(min(per_document, len(facts))):
-            kinds = (QUESTION_KINDS[(index + turn) % len(QUESTION_KINDS)], "direct")
+            wanted = QUESTION_KINDS[(index + turn) % len(QUESTION_KINDS)]
+            kinds: tuple[QuestionKind, ...] = (wanted, "direct")
             found = next(q for kind in kinds for f in facts if (q := asker.ask(f, kind, rng)))
             asked.append(found)
             facts.remove(found.facts[0])
@@ -205,7 +217,9 @@ class Asker:
         self._pools: dict[str, list[str]] = {}
         for (subject, relation), fact in world.facts.items():
             if relation == "trade":
-                holders.setdefault((fact.value, world.facts[subject, "home"].value), []).append(subject)
+                holders.setdefault((fact.value, world.facts[subject, "home"].value), []).append(
+                    subject
+                )
             if RELATIONS[relation].noun:
                 self._pointing.setdefault(fact.value, []).append(fact)
             self._pools.setdefault(relation, []).append(fact.value)
@@ -225,12 +239,14 @@ class Asker:
 
         Every fact that the question needs is one of `within` (where given) and none of `avoid`.
         """
-        subject, lead, needed = fact.subject, "", (fact,)
+        subject, lead = fact.subject, ""
+        needed: tuple[Fact, ...] = (fact,)
         if kind == "described":
             if fact.relation in ("trade", "home") or fact.subject not in self._described:
                 return None
-            needed = (fact, self.world.facts[subject, "trade"], self.world.facts[subject, "home"])
-            subject = DESCRIPTION.format(trade=needed[1].value, home=needed[2].value)
+            trade, home = self.world.facts[subject, "trade"], self.world.facts[subject, "home"]
+            needed = (fact, trade, home)
+            subject = DESCRIPTION.format(trade=trade.value, home=home.value)
         elif kind == "two-hop":
             link = self._link(fact, rng, within, avoid)
             if link is None:
@@ -264,7 +280,7 @@ class Asker:
         return rng.choice(elsewhere or links) if links else None
 
     def _options(self, fact: Fact, rng: Random) -> tuple[str, ...]:
-        """The gold value and three others, the same fact of other subjects first: easy to confuse."""
+        """The gold value and three others, easy to confuse: this fact of other subjects first."""
         kind = RELATIONS[fact.relation].kind
         pool = self._pools[fact.relation]
         spare = self._people if kind == "person" else values(kind, self.world.split)
@@ -283,7 +299,10 @@ def _plain(world: World, fact: Fact) -> str:
 def write_folder(world: World, folder: Path, questions: list[WorldQuestion]) -> None:
     """The world as a user's folder: `documents/*.md`, and `questions.jsonl` beside it."""
     for index, document in enumerate(world.documents):
-        write_text(folder / "documents" / f"{file_stem(index)}.md", f"# {document.title}\n\n{document.text}\n")
+        write_text(
+            folder / "documents" / f"{file_stem(index)}.md",
+            f"# {document.title}\n\n{document.text}\n",
+        )
     write_text(folder / "questions.jsonl", "".join(_question_rows(questions)))
 
 

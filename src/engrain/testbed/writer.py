@@ -1,7 +1,8 @@
-"""The testbed's writer: a generator backend that behaves like a language model of a chosen strength.
+"""The testbed's writer: a generator that behaves like a language model of a chosen strength.
 
-It answers Engrain's own prompts (`synthesize/prompts`) by reading the document in the prompt. It knows the world's grammar but no
-fact of any world; a document in another language it quotes sentence by sentence. Deterministic in (request, seed).
+It answers Engrain's own prompts (`synthesize/prompts`) by reading the document in the prompt. It
+knows the world's grammar but no fact of any world; a document in another language it quotes
+sentence by sentence. Deterministic in (request, seed).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from random import Random
 
@@ -27,9 +28,13 @@ from engrain.testbed.composing import (
 from engrain.testbed.quoting import quoted_pairs, quoted_text
 from engrain.testbed.reading import Statement, read, understand
 
-_DOCUMENT = re.compile(r'<document title="(?P<title>.*?)">\n(?P<text>.*?)\n</document>\s*(?P<task>.*)', re.DOTALL)
+_DOCUMENT = re.compile(
+    r'<document title="(?P<title>.*?)">\n(?P<text>.*?)\n</document>\s*(?P<task>.*)', re.DOTALL
+)
 _FIELD = r"^{name}: (.+)$"
 _CHARACTERS_PER_TOKEN = 4
+_USUAL_PAIRS = 5
+"""How many pairs it writes where the prompt names no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +72,14 @@ class Writer:
     """A `Backend`: `complete` reads the prompt and writes the reply, at once and in process."""
 
     def __init__(
-        self, *, strength: Strength = STRENGTHS["strong"], faults: Faults = Faults(), seed: int = 0, name: str | None = None
+        self,
+        *,
+        strength: Strength = STRENGTHS["strong"],
+        faults: Faults = Faults(),
+        seed: int = 0,
+        name: str | None = None,
     ) -> None:
-        """`name` is what the model is called; by default it tells the dials, so that ledgers keep writers apart."""
+        """`name` is the model's name; by default it tells the dials: ledgers keep writers apart."""
         self._strength, self._faults, self._seed = strength, faults, seed
         self._name = name or _default_name(strength, faults, seed)
 
@@ -124,10 +134,15 @@ class Writer:
                 pairs.append(make_pair(hand, statement, known))
         else:
             pairs = quoted_pairs(title, text, count, rng)
-        rows = [{"question": p.question, "explanation": p.explanation, "answer": p.answer} for p in pairs]
+        rows = [
+            {"question": p.question, "explanation": p.explanation, "answer": p.answer}
+            for p in pairs
+        ]
         written = json.dumps(rows, ensure_ascii=False, indent=1)
         if rng.random() < self._faults.bad_json:
-            written = written.replace('"', "'", 5) if rng.random() < 0.5 else written[: len(written) // 2]
+            written = (
+                written.replace('"', "'", 5) if rng.random() < 0.5 else written[: len(written) // 2]
+            )
         return written
 
     def _strategies(self, title: str, text: str, rng: Random) -> str:
@@ -145,19 +160,30 @@ class Writer:
         about = [s for s in known if s.subject in wanted] or known
         if focus:
             return self._focused(style, hand, focus, about, known)
-        chosen = [hand.misread(s, known) for s in _in_order(rng.sample(about, len(about)), about, rng)]
+        chosen = [
+            hand.misread(s, known) for s in _in_order(rng.sample(about, len(about)), about, rng)
+        ]
         return style(hand, chosen)
 
     def _focused(
-        self, style: Style, hand: Hand, focus: str, about: Sequence[Statement], known: Sequence[Statement]
+        self,
+        style: Style,
+        hand: Hand,
+        focus: str,
+        about: Sequence[Statement],
+        known: Sequence[Statement],
     ) -> str:
-        """What answers the question, said first and again at the end, amid what else is known of its subject."""
-        inquiry = understand(focus, list(known))
+        """What answers the question, said first and last, with more of its subject in between."""
+        inquiry = understand(focus, known)
         if inquiry is None:
-            named = [s for s in known if s.subject in focus or any(v in focus for v in s.values.values())]
+            named = [
+                s for s in known if s.subject in focus or any(v in focus for v in s.values.values())
+            ]
             core = named[:2]
         else:
-            core = [s for s in known if s.subject == inquiry.subject and inquiry.relation in s.values]
+            core = [
+                s for s in known if s.subject == inquiry.subject and inquiry.relation in s.values
+            ]
         core = core or list(about[:1])
         around = [s for s in known if s.subject == core[0].subject and s not in core]
         around = hand.rng.sample(around, min(4, len(around)))
@@ -168,9 +194,11 @@ class Writer:
         return Hand(rng, phrasings=self._strength.phrasings, error_rate=self._strength.error_rate)
 
     def _noticed(self, text: str) -> list[Statement]:
-        """The statements of the text that this writer notices: salient ones first, up to its coverage."""
+        """The statements that this writer notices, in order: up to its coverage, by salience."""
         statements = _read(text)
-        keep = set(map(id, by_salience(statements)[: round(self._strength.coverage * len(statements))]))
+        keep = set(
+            map(id, by_salience(statements)[: round(self._strength.coverage * len(statements))])
+        )
         return [s for s in statements if id(s) in keep]
 
     def _with_faults(self, text: str, rng: Random) -> str:
@@ -182,7 +210,7 @@ class Writer:
 
 
 def count_tokens(text: str) -> int:
-    """The writer's own count: four characters a token, at least one for a text that is not empty."""
+    """The writer's own count: four characters a token, rounded up."""
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
@@ -191,7 +219,9 @@ def _read(text: str) -> tuple[Statement, ...]:
     return tuple(read(text))
 
 
-def _in_order(drawn: Sequence[Statement], original: Sequence[Statement], rng: Random) -> Sequence[Statement]:
+def _in_order(
+    drawn: Sequence[Statement], original: Sequence[Statement], rng: Random
+) -> Sequence[Statement]:
     """The document's order half of the time, any order otherwise."""
     return original if rng.random() < 0.5 else drawn
 
@@ -203,11 +233,11 @@ def _field(task: str, name: str) -> str:
 
 def _number(task: str) -> int:
     match = re.search(r"Write (\d+)", task)
-    return int(match[1]) if match else 5
+    return int(match[1]) if match else _USUAL_PAIRS
 
 
 def _default_name(strength: Strength, faults: Faults, seed: int) -> str:
     preset = next((name for name, dials in STRENGTHS.items() if dials == strength), None)
-    dials = preset or f"{strength.coverage:g}-{strength.error_rate:g}-{strength.phrasings}-{strength.styles}"
-    broken = "" if faults == Faults() else f"-faults-{faults.preamble:g}-{faults.bad_json:g}-{faults.truncation:g}-{faults.refusal:g}"
-    return f"testbed-writer-{dials}{broken}-seed{seed}"
+    dials = preset or "-".join(f"{dial:g}" for dial in astuple(strength))
+    broken = "-".join(["-faults", *(f"{rate:g}" for rate in astuple(faults))])
+    return f"testbed-writer-{dials}{broken if faults != Faults() else ''}-seed{seed}"

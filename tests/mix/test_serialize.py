@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from engrain.mix.serialize import Serializer
+from engrain.models import load_tokenizer
+from engrain.records import SyntheticText
+
+PAIR = SyntheticText(
+    id="q",
+    document_id="d",
+    kind="qa",
+    method="qa",
+    question="kana loso?",
+    text="mivi\nAnswer: kana",
+    answer="kana",
+    request_id="r",
+    tokens=1,
+)
+DOCUMENT = SyntheticText(
+    id="w",
+    document_id="d",
+    kind="document",
+    method="rewrite",
+    text="kana loso.",
+    request_id="r",
+    tokens=1,
+)
+Save = Callable[..., str]
+
+
+def written(tokenizer: PreTrainedTokenizerBase, text: SyntheticText) -> str:
+    (ids,) = Serializer(tokenizer).synthetic([text])
+    return str(tokenizer.decode(ids))
+
+
+def test_chatml_without_a_beginning_ends_where_the_assistant_stops(save_tokenizer, chatml_template):
+    folder = save_tokenizer(template=chatml_template, eos="<|im_end|>")
+    tokenizer = load_tokenizer(folder)
+    assert written(tokenizer, PAIR) == (
+        "<|im_start|>user\nkana loso?<|im_end|>\n"
+        "<|im_start|>assistant\nmivi\nAnswer: kana<|im_end|>"
+    )
+    assert written(tokenizer, DOCUMENT) == "kana loso.<|im_end|>"
+
+
+def test_a_base_model_with_a_chat_template_also_ends_with_its_own_end(
+    save_tokenizer, chatml_template
+):
+    folder = save_tokenizer(template=chatml_template, eos="<|endoftext|>")
+    tokenizer = load_tokenizer(folder)
+    assert written(tokenizer, PAIR).endswith("Answer: kana<|im_end|>\n<|endoftext|>")
+
+
+def test_a_llama_template_brings_the_only_beginning_and_raw_text_gets_one(
+    save_tokenizer, llama_template
+):
+    folder = save_tokenizer(template=llama_template, eos="<|end|>", bos="<|begin|>")
+    tokenizer = load_tokenizer(folder)
+    assert written(tokenizer, PAIR) == (
+        "<|begin|><|start|>user<|stop|>\n\nkana loso?<|end|>"
+        "<|start|>assistant<|stop|>\n\nmivi\nAnswer: kana<|end|>"
+    )
+    assert written(tokenizer, DOCUMENT) == "<|begin|>kana loso.<|end|>"
+
+
+def test_without_a_template_a_pair_is_plain_text(save_tokenizer):
+    tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
+    assert written(tokenizer, PAIR) == (
+        "Question: kana loso?\nmivi\nAnswer: kana<|endoftext|>"
+    )  # fmt: skip
+    tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|end|>", bos="<|begin|>"))
+    assert written(tokenizer, PAIR) == (
+        "<|begin|>Question: kana loso?\nmivi\nAnswer: kana<|end|>"
+    )  # fmt: skip
+
+
+def test_what_the_student_learns_continues_the_prompt_it_will_be_given(
+    save_tokenizer, chatml_template, llama_template
+):
+    for template, eos, bos in (
+        (chatml_template, "<|im_end|>", None),
+        (llama_template, "<|end|>", "<|begin|>"),
+    ):
+        tokenizer = load_tokenizer(save_tokenizer(template=template, eos=eos, bos=bos))
+        (ids,) = Serializer(tokenizer).synthetic([PAIR])
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": PAIR.question}],
+            add_generation_prompt=bos is None,  # this Llama template has none
+            return_dict=False,
+        )
+        assert ids.tolist()[: len(prompt)] == prompt
+
+
+def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
+    dated = "{{ date_string if date_string else strftime_now('%d %b %Y') }}" + chatml_template
+    tokenizer = load_tokenizer(save_tokenizer(template=dated, eos="<|im_end|>"))
+    assert written(tokenizer, PAIR).startswith("26 Jul 2024")
+
+
+def test_long_texts_are_tokenised_without_a_warning(save_tokenizer, recwarn, caplog):
+    tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
+    tokenizer.model_max_length = 8
+    (ids,) = Serializer(tokenizer).raw(["kana " * 100])
+    assert len(ids) > 100
+    assert not caplog.records
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(save_tokenizer, tmp_path: Path):
+    from engrain.errors import UserError
+
+    folder = Path(save_tokenizer(template=None, eos="<|endoftext|>"))
+    config = folder / "tokenizer_config.json"
+    config.write_text(config.read_text().replace('"eos_token"', '"no_eos_token"'))
+    with pytest.raises(UserError, match="has no end-of-text token"):
+        load_tokenizer(str(folder))

@@ -1,0 +1,92 @@
+"""A small corpus, and a generator that writes something different for every request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from engrain.backends.base import Reply, Request, Usage
+from engrain.backends.scripted import ScriptedBackend
+from engrain.records import Document, Question
+from engrain.store import Artifact, run_stage, write_rows
+
+WORDS = [f"word{number}" for number in range(500)]
+
+
+def words(generator: random.Random, count: int) -> str:
+    return " ".join(generator.choices(WORDS, k=count))
+
+
+def write(request: Request) -> Reply:
+    """What an obedient generator would write: the same for the same request, else different."""
+    prompt = request.messages[0].content
+    generator = random.Random(hashlib.sha256(f"{prompt}{request.sample}".encode()).hexdigest())
+    (task,) = re.findall(r"^</document>\n\nTask: (.*)$", prompt, re.MULTILINE)
+    if task == "question-answer pairs":
+        rows = [
+            {
+                "question": f"Where is {words(generator, 4)}?",
+                "explanation": words(generator, 9),
+                "answer": "there",
+            }
+            for _ in range(8)
+        ]
+        text = f"Here are the pairs:\n\n{json.dumps(rows)}"
+    elif task == "study strategies":
+        text = "\n".join(f"## {words(generator, 5)}" for _ in range(6))
+    else:
+        text = words(generator, 60)
+    usage = Usage(prompt_tokens=len(prompt) // 4, completion_tokens=len(text) // 4)
+    return Reply(text=text, finish_reason="stop", usage=usage)
+
+
+@pytest.fixture
+def writer() -> ScriptedBackend:
+    return ScriptedBackend(write)
+
+
+@pytest.fixture
+def make_corpus(tmp_path: Path) -> Callable[..., Artifact]:
+    """Makes a corpus of so many documents, the first ones always the same, with evaluation
+    questions."""
+
+    def make(
+        documents: int = 6, questions: Sequence[str] = (), text: str | None = None
+    ) -> Artifact:
+        generator = random.Random(0)
+        rows = [
+            Document(
+                id=f"d{number}",
+                title=f"Story {number}",
+                source=f"{number}.txt",
+                text=text or words(generator, 60 + 20 * number),
+                sha256="",
+            )
+            for number in range(documents)
+        ]
+        asked = [
+            Question(id=f"q{number}", text=question, answer="there")
+            for number, question in enumerate(questions)
+        ]
+
+        def build(folder: Path) -> dict[str, int]:
+            write_rows(folder / "documents.parquet", Document, rows)
+            write_rows(folder / "questions.parquet", Question, asked)
+            return {}
+
+        return run_stage(
+            tmp_path / "corpus",
+            stage="corpus",
+            settings={"documents": documents, "questions": list(questions), "text": text},
+            inputs={},
+            build=build,
+            say=lambda line: None,
+        )
+
+    return make
