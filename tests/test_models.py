@@ -63,7 +63,7 @@ def test_a_model_that_is_nowhere_is_one_sentence(tmp_path):
 
 def test_a_folder_without_weights_or_tokenizer_is_named(checkpoint):
     (checkpoint / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="a folder without config.json and"):
+    with pytest.raises(UserError, match=r"a folder without config.json and"):
         model_identity(str(checkpoint))
     (checkpoint / "tokenizer.json").unlink()
     with pytest.raises(UserError, match="has no tokenizer"):
@@ -72,5 +72,5 @@ def test_a_folder_without_weights_or_tokenizer_is_named(checkpoint):
 
 def test_a_broken_tokenizer_is_one_sentence(checkpoint):
     (checkpoint / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Nothing"}))
-    with pytest.raises(UserError, match="the tokenizer of student .* cannot be loaded"):
+    with pytest.raises(UserError, match=r"the tokenizer of student .* cannot be loaded"):
         load_tokenizer(str(checkpoint))

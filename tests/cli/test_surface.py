@@ -42,7 +42,7 @@ SURFACE = {
         "--requests-per-second",
         "--latency",
     ],
-    "testbed pretrain": ["DIR", "--seed", "--steps", "--minutes"],
+    "testbed pretrain": ["DIR", "--seed", "--steps"],
     "doctor": [],
 }
 

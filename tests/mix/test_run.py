@@ -195,7 +195,7 @@ def test_a_component_without_texts_is_an_error_unless_its_weight_is_zero(mixed, 
 def test_a_budget_smaller_than_a_text_or_beyond_all_of_them_is_an_error(mixed):
     with pytest.raises(UserError, match=r"budget 1e-05 leaves no text of qa"):
         mixed(share=1e-5)
-    with pytest.raises(UserError, match="budget 1.5 is no share"):
+    with pytest.raises(UserError, match=r"budget 1.5 is no share"):
         mixed(share=1.5)
 
 

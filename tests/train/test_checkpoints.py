@@ -41,5 +41,8 @@ def test_a_checkpoint_of_another_training_is_removed(tmp_path):
     assert not other.exists()
 
 
-def test_there_is_none_before_the_first(tmp_path):
-    assert latest(tmp_path / "resume", "a") is None
+def test_there_is_none_before_the_first_and_other_folders_are_left_alone(tmp_path):
+    (tmp_path / "runs").mkdir()
+    assert latest(tmp_path, "a") is None
+    seal(written(tmp_path, 1), "a")
+    assert (tmp_path / "runs").is_dir()

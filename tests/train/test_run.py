@@ -68,7 +68,7 @@ def test_a_trained_student_loads_answers_and_has_learned(trained):
     losses = [row["loss"] for row in metrics(trained.path)]
     assert losses[-1] < losses[0] - 0.3
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    assert not (trained.path / "resume").exists()
+    assert not list(trained.path.glob("checkpoint-*"))
     assert "<user> ba be </s>" in (trained.path / "first_batch.txt").read_text()
 
 
@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_if_never_killed(
     with subprocess.Popen([sys.executable, "-c", KILLED, *arguments]) as process:
         try:
             # In the middle of writing the checkpoint of step 6: each step of this run writes one.
-            while not (tmp_path / "resume" / "checkpoint-6").exists():
+            while not (tmp_path / "checkpoint-6").exists():
                 assert process.poll() is None, "training ended before it could be killed"
                 time.sleep(0.001)
         finally:
@@ -147,11 +147,11 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_is_used(
 
     often = settings.model_copy(update={"save_every": 0.0})
     try:
-        with pytest.raises(UserError, match="checkpoint-5.* free some space"):
+        with pytest.raises(UserError, match=r"checkpoint-5.* free some space"):
             train(mixture, student, often, tmp_path, seed=0, progress=Stepping(fill))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["checkpoint-4"]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
     progress = Stepping(lambda _: None)
     resumed = train(mixture, student, settings, tmp_path, seed=0, progress=progress)
     assert "train: going on from checkpoint-4" in progress.lines
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(
     other = settings.model_copy(update={"save_every": 0.0, "learning_rate": 1e-3})
     with pytest.raises(StopError):
         train(mixture, student, other, tmp_path, seed=0, progress=Stepping(stop))
-    assert (tmp_path / "resume" / "checkpoint-2").exists()
+    assert (tmp_path / "checkpoint-2").exists()
     fresh = train(mixture, student, settings, tmp_path, seed=0, progress=Silent())
     assert weights(fresh.path) == weights(trained.path)
 
@@ -186,7 +186,7 @@ def test_a_loss_that_is_lost_stops_at_its_step_and_says_what_to_change(
 
 def test_a_mixture_for_another_tokenizer_or_length_is_refused(mixture, student, settings, tmp_path):
     longer = settings.model_copy(update={"sequence_length": 64})
-    with pytest.raises(UserError, match="packed in sequences of 32 tokens"):
+    with pytest.raises(UserError, match=r"packed in sequences of 32 tokens"):
         train(mixture, student, longer, tmp_path / "out", seed=0, progress=Silent())
     other = shutil.copytree(student, tmp_path / "other")
     (other / "chat_template.jinja").write_text("another")
@@ -198,7 +198,7 @@ def test_a_micro_batch_that_does_not_divide_the_batch_is_refused(
     mixture, student, settings, tmp_path
 ):
     odd = settings.model_copy(update={"micro_batch": 3})
-    with pytest.raises(UserError, match="does not divide training.batch_sequences 8"):
+    with pytest.raises(UserError, match=r"does not divide training.batch_sequences 8"):
         train(mixture, student, odd, tmp_path, seed=0, progress=Silent())
 
 

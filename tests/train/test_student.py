@@ -28,7 +28,7 @@ def test_a_student_is_trained_in_fp32(student):
 
 
 def test_sequences_longer_than_the_positions_are_refused(student):
-    with pytest.raises(UserError, match="set training.sequence_length to 64 or less"):
+    with pytest.raises(UserError, match=r"set training.sequence_length to 64 or less"):
         load_student(student, 65)
 
 
@@ -36,7 +36,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(copy):
     tokenizer = AutoTokenizer.from_pretrained(copy)
     tokenizer.add_tokens(["new"])
     tokenizer.save_pretrained(copy)
-    with pytest.raises(UserError, match="has 46 tokens, its embedding 45 rows"):
+    with pytest.raises(UserError, match=r"has 46 tokens, its embedding 45 rows"):
         load_student(str(copy), 32)
 
 
@@ -44,7 +44,7 @@ def test_a_checkpoint_without_some_weights_is_refused(copy):
     weights = load_file(copy / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="lack 'model.norm.weight'"):
+    with pytest.raises(UserError, match=r"lack 'model.norm.weight'"):
         load_student(str(copy), 32)
 
 

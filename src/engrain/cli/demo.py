@@ -28,16 +28,25 @@ SETTINGS = {
         "documents": {"method": "active_reading", "focal": True, "share": 0.5},
         "budget": {"tokens": "1.2M"},
     },
-    "mixture": {"qa_to_documents": "1:1", "replay": None},
+    # The student's own kind of general text: lessons about other worlds.
+    "mixture": {
+        "qa_to_documents": "1:1",
+        "replay": {"share": 0.1, "source": "./world/replay.jsonl"},
+    },
     "student": {"model": "testbed"},
     "training": {
         "learning_rate": 1.0e-3,
         "epochs": 1,
-        "sequence_length": 512,
+        "sequence_length": 256,
         "batch_sequences": 8,
     },
-    "retrieval": {"chunk_characters": 1024, "keep": 4},
-    "evaluation": {"arms": ["base", "rag", "trained", "trained+rag", "oracle"], "max_tokens": 96},
+    # The student was pre-trained to read passages of this length.
+    "retrieval": {"chunk_characters": 512, "keep": 4},
+    "evaluation": {
+        "arms": ["base", "rag", "trained", "trained+rag", "oracle"],
+        "form": "short_answer",
+        "max_tokens": 64,
+    },
     "scaling": {"budgets": ["1/16", "1/4", 1]},
 }
 
@@ -71,9 +80,11 @@ def recipe(out: Path, *, seed: int) -> Recipe:
 
 
 def write_world(folder: Path, *, seed: int) -> None:
-    """Write the target world of this seed, documents and questions, as a user's folder."""
+    """Write the target world of this seed as a user's folder, and general text for the student."""
     from engrain.testbed import world
+    from engrain.testbed.replay import TEXTS, write_replay
 
     built = world.build(seed=seed, split="target", documents=DOCUMENTS)
     questions = world.ask(built, seed=seed, per_document=QUESTIONS_PER_DOCUMENT)
     world.write_folder(built, folder, questions)
+    write_replay(folder / "replay.jsonl", seed=seed, texts=TEXTS)

@@ -18,7 +18,7 @@ app = typer.Typer(
 @app.command("world", epilog="Example: engrain testbed world worlds/one --seed 1 --documents 60")
 def world(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where documents/ and questions.jsonl go.")
+        Path, typer.Argument(metavar="DIR", help="Where the files go.")
     ],
     seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 0,
     split: Annotated[
@@ -29,13 +29,15 @@ def world(
         int, typer.Option(min=1, help="How many questions for each of them.")
     ] = 4,
 ) -> None:
-    """Write a fictional world as a folder of documents with questions."""
+    """Write a fictional world: documents/, questions.jsonl, and general text in replay.jsonl."""
     # Late: the names and the grammar are large tables that other verbs do without.
     from engrain.testbed import world as worlds
+    from engrain.testbed.replay import TEXTS, write_replay
 
     built = worlds.build(seed=seed, split=split, documents=documents)
     questions = worlds.ask(built, seed=seed, per_document=per_document)
     worlds.write_folder(built, folder, questions)
+    write_replay(folder / "replay.jsonl", seed=seed, texts=TEXTS)
     print(f"{len(built.documents)} documents and {len(questions)} questions in {folder}")
     print(f"next: engrain init {folder / 'documents'}")
 
@@ -89,7 +91,7 @@ def serve(
     print("stopped", flush=True)
 
 
-@app.command("pretrain", epilog="Example: engrain testbed pretrain students/mine --minutes 90")
+@app.command("pretrain", epilog="Example: engrain testbed pretrain students/mine --seed 1")
 def pretrain(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where the checkpoint and its log go.")
@@ -98,11 +100,8 @@ def pretrain(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps; by default as the shipped student's.")
     ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after so many minutes in any case.")
-    ] = None,
 ) -> None:
-    """Rebuild the small student from a seed: an hour or two on a laptop."""
+    """Rebuild the small student from a seed: about an hour on a laptop."""
     # Late: it loads torch.
     from engrain.testbed.pretrain import PretrainSettings
     from engrain.testbed.pretrain import pretrain as train_student
@@ -110,4 +109,4 @@ def pretrain(
     settings = PretrainSettings(seed=seed)
     if steps is not None:
         settings = dataclasses.replace(settings, steps=steps)
-    train_student(folder, settings, print, minutes=minutes)
+    train_student(folder, settings, print)

@@ -7,7 +7,6 @@ the figures for requests and prompts are rough; the budget in tokens is what is 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from engrain.backends.settings import Price
 from engrain.store import Artifact
 from engrain.synthesize.base import Known, Method, Window
 from engrain.synthesize.methods import methods
+from engrain.synthesize.schedule import Allotment
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.windows import estimated_tokens, windows
 
@@ -74,9 +74,7 @@ def estimate(
         for number, window in zip(asked, cut, strict=True)
         if number
     )
-    most = min(
-        (limit for limit in (settings.budget.requests,) if limit is not None), default=requests
-    )
+    most = settings.budget.requests or requests
     part = min(1.0, most / requests) if requests else 0.0
     usage = Usage(prompt_tokens=round(prompt * part), completion_tokens=round(completion * part))
     shared = round(shareable * part)
@@ -97,12 +95,12 @@ def _requests(
     method: Method, cut: Sequence[Window], tokens: float
 ) -> list[tuple[int, int, Request, int]]:
     """For each window: its position, how many requests, an example, the tokens of a reply."""
-    whole = sum(window.tokens for window in cut)
     known = Known(questions=(_SOME_LINE,), lists=((_SOME_LINE,),))
+    sizes = [method.expected_tokens(window) for window in cut]
+    allotment = Allotment([window.tokens for window in cut], sizes)
+    allotment.take(tokens, scale=1.0, at_least=1, at_most=None)
     found = []
-    for position, window in enumerate(cut):
-        size = method.expected_tokens(window)
-        texts = math.ceil(tokens * window.tokens / whole / size)
+    for position, (window, texts, size) in enumerate(zip(cut, allotment.asked, sizes, strict=True)):
         found.append((position, texts, method.plan(window, known, 0), size))
         if method.preparation is not None:
             lists = method.preparation.needed(texts)

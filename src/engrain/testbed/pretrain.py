@@ -90,7 +90,10 @@ class PretrainSettings:
     patience: int = 400
     """Steps after which the next level starts all the same."""
     reading_share: float = 0.7
-    """Share of tokens in reading lessons; the rest is memory."""
+    """Share of a row in reading lessons; the rest is memory."""
+    memory_rows: float = 0.6
+    """Share of rows that are all memory once the last level is reached: remembering takes more
+    repetition than reading."""
     memory_documents: int = 60
     unasked_share: float = 0.2
     warmup: int = 100
@@ -173,7 +176,9 @@ class Batches:
     def _row(self, size: int) -> tuple[list[int], list[int]]:
         ids: list[int] = []
         labels: list[int] = []
-        while len(ids) < self._settings.reading_share * size:
+        last = self.level + 1 == len(STAGES)
+        all_memory = last and self._rng.random() < self._settings.memory_rows
+        while not all_memory and len(ids) < self._settings.reading_share * size:
             lesson = self._held or self.encode(next(self._reading))
             self._held = None
             if len(ids) + len(lesson[0]) > size:

@@ -17,6 +17,8 @@ from engrain.testbed.lessons import Lesson, Level, reading_lessons
 _LEVEL = Level(facts=24, passages=4)
 """The hardest of the curriculum (`pretrain.STAGES`)."""
 _QUESTIONS = 3
+TEXTS = 500
+"""As many as a world's folder holds: some 300K tokens, a tenth of a mixture of 3M."""
 
 
 def write_replay(path: Path, *, seed: int, texts: int) -> None:

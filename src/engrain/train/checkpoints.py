@@ -14,8 +14,7 @@ from pathlib import Path
 
 from engrain import store
 
-FOLDER = "resume"
-"""In the artifact's directory, while it is unfinished."""
+_PREFIX = "checkpoint-"
 _SEAL = "sealed.json"
 
 
@@ -26,21 +25,26 @@ def seal(checkpoint: Path, identity: str) -> None:
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
     store.write_json(checkpoint / _SEAL, {"training": identity})
-    for other in checkpoint.parent.iterdir():
-        if other != checkpoint:
-            shutil.rmtree(other)
+    clear(checkpoint.parent, keep=checkpoint)
 
 
 def latest(folder: Path, identity: str) -> Path | None:
-    """The newest sealed checkpoint of this training; whatever else lies there is removed."""
-    if not folder.is_dir():
-        return None
-    whole = [path for path in folder.iterdir() if _sealed(path) == identity]
+    """The newest sealed checkpoint of this training; the others in the folder are removed."""
+    whole = [path for path in _all(folder) if _sealed(path) == identity]
     newest = max(whole, key=_step, default=None)
-    for path in folder.iterdir():
-        if path != newest:
-            shutil.rmtree(path)
+    clear(folder, keep=newest)
     return newest
+
+
+def clear(folder: Path, *, keep: Path | None = None) -> None:
+    """Remove all checkpoints but one."""
+    for path in _all(folder):
+        if path != keep:
+            shutil.rmtree(path)
+
+
+def _all(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{_PREFIX}*"))
 
 
 def _sealed(checkpoint: Path) -> str | None:
@@ -52,4 +56,4 @@ def _sealed(checkpoint: Path) -> str | None:
 
 
 def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+    return int(checkpoint.name.removeprefix(_PREFIX))

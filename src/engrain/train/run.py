@@ -2,12 +2,11 @@
 
 Full weights, through transformers' Trainer. The directory holds the checkpoint as Hugging Face
 writes it, `metrics.jsonl` (a line for each step) and `first_batch.txt` (what the student read
-first); while training is unfinished also `resume/`, from which it goes on exactly.
+first); while training is unfinished also `checkpoint-N/`, from which it goes on exactly.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -60,10 +59,10 @@ def train(
             loaded = load_student(student, settings.sequence_length)
             sequences = Sequences(mixture.path)
             _show_first_batch(directory / FIRST_BATCH, sequences, loaded)
-            args = _arguments(settings, directory / checkpoints.FOLDER, seed)
+            args = _arguments(settings, directory, seed)
             counts = _trained(args, loaded, sequences, settings, directory, training, progress)
             _save(loaded, directory)
-        shutil.rmtree(directory / checkpoints.FOLDER, ignore_errors=True)
+        checkpoints.clear(directory)
         return counts
 
     return store.run_stage(
@@ -96,7 +95,7 @@ def _trained(
 ) -> Mapping[str, Any]:
     """Train to the end; return what was counted."""
     total = int(sequences.lengths.sum()) * settings.epochs
-    resume = checkpoints.latest(directory / checkpoints.FOLDER, training)
+    resume = checkpoints.latest(directory, training)
     if resume is not None:
         progress.say(f"train: going on from {resume.name}")
     with progress.bar("train", total, "tokens") as bar:
@@ -133,11 +132,11 @@ def _trained(
     }
 
 
-def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingArguments:
+def _arguments(settings: TrainingSettings, directory: Path, seed: int) -> TrainingArguments:
     micro = _micro_batch(settings)
     beta1, beta2 = settings.betas
     args = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(directory),
         seed=seed,
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=micro,
