@@ -10,9 +10,9 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
+from recording import Figure, report
 
 from engrain.backends.base import Request, Sampling
 from engrain.backends.transformers import TransformersBackend
@@ -33,11 +33,6 @@ from engrain.testbed.world import (
     ask,
     build,
 )
-
-if TYPE_CHECKING:
-    from benchmarks.recording import Figure, report
-else:  # A script finds its neighbours by their bare names; mypy starts from the root.
-    from recording import Figure, report
 
 QUESTIONS = 300
 

@@ -1,4 +1,4 @@
-"""A tiny tokenizer built in the test, synthetic texts of known content, and what reads a mixture back."""
+"""Tiny tokenizers built in the test, synthetic texts, and what reads a mixture back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -105,13 +106,17 @@ def corpus(tmp_path: Path) -> Artifact:
 
 @pytest.fixture
 def synthetic(tmp_path: Path) -> Callable[..., Artifact]:
-    """Makes a synthetic artifact of `pairs` and `rewrites` texts of varied length, six documents."""
+    """Makes a synthetic artifact of `pairs` and `rewrites` of varied length, six documents."""
 
     def make(name: str = "synthetic", *, pairs: int = 300, rewrites: int = 120) -> Artifact:
         draw = Random(1)
 
         def text(kind: str, number: int) -> SyntheticText:
-            common = {"document_id": f"d{number % 6}", "request_id": f"r{number}", "tokens": 9}
+            common: dict[str, Any] = {
+                "document_id": f"d{number % 6}",
+                "request_id": f"r{number}",
+                "tokens": 9,
+            }
             if kind == "qa":
                 question, answer = words(draw, draw.randint(4, 9)) + "?", words(draw, 2)
                 body = f"{words(draw, draw.randint(5, 15))}\nAnswer: {answer}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -70,9 +71,13 @@ def mixture(tmp_path_factory: pytest.TempPathFactory, student: str) -> Artifact:
         draw = Random(0)
         pairs, rewrites = [], []
         for number in range(60):
-            common = {"document_id": "d", "request_id": "r", "tokens": 1}
+            common: dict[str, Any] = {"document_id": "d", "request_id": "r", "tokens": 1}
             text = " ".join(draw.choices(WORDS, k=draw.randint(4, 9)))
-            pair = {"question": "ba be", "answer": "ka", "text": f"{text} Answer: ka"}
+            pair: dict[str, Any] = {
+                "question": "ba be",
+                "answer": "ka",
+                "text": f"{text} Answer: ka",
+            }
             pairs.append(SyntheticText(id=f"q{number}", kind="qa", method="qa", **pair, **common))
             text = " ".join(draw.choices(WORDS, k=draw.randint(10, 20)))
             rewrites.append(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,9 +58,9 @@ def metrics(folder: Path) -> list[dict]:
 
 
 def test_a_trained_student_loads_answers_and_has_learned(trained):
-    model = AutoModelForCausalLM.from_pretrained(trained.path)
+    model: Any = AutoModelForCausalLM.from_pretrained(trained.path)
     tokenizer = AutoTokenizer.from_pretrained(trained.path)
-    prompt = tokenizer.apply_chat_template(
+    prompt: Any = tokenizer.apply_chat_template(
         [{"role": "user", "content": "ba be"}], add_generation_prompt=True, return_tensors="pt"
     )
     reply = model.generate(**prompt, max_new_tokens=30, do_sample=False, pad_token_id=1)
@@ -102,6 +103,7 @@ def test_accumulated_micro_batches_are_one_batch(trained, mixture, student, sett
 KILLED = """
 import sys
 from pathlib import Path
+from typing import Any
 from engrain import store
 from engrain.progress import Silent
 from engrain.train.run import train

@@ -5,12 +5,15 @@ Knows no backend class: `pipeline.py` builds the one that is named here.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from engrain.backends.base import Usage
 from engrain.settings import Settings, execution
+
+if TYPE_CHECKING:
+    # Recipes import this file, and `base` would bring pyarrow with it.
+    from engrain.backends.base import Usage
 
 _MILLION = 1_000_000
 

@@ -17,9 +17,7 @@ app = typer.Typer(
 
 @app.command("world", epilog="Example: engrain testbed world worlds/one --seed 1 --documents 60")
 def world(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the files go.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
     seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 0,
     split: Annotated[
         Literal["pretraining", "target", "other"], typer.Option(help="Whose names and values.")

@@ -1,14 +1,15 @@
 """Plants an induction circuit in a new model: what reading is built on, there from the first step.
 
 A head of the first layer attends to the previous token and writes part of it down; the heads of the
-second layer attend to where the previous token was this token, and copy what stands there (Olsson et
-al. 2022, arXiv 2209.11895, found this circuit in trained models). Small models take thousands of
+second layer attend to where the previous token was this token, and copy what stands there (Olsson
+et al. 2022, arXiv 2209.11895, found this circuit in trained models). Small models take thousands of
 steps to find it by themselves (docs/notebook.md, 2026-11-20). Knows weights, nothing of lessons.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ _REACH, _TURN = 400, 1.2
 
 @torch.no_grad()
 def plant_induction(model: LlamaForCausalLM, seed: int) -> None:
-    """Set the first two layers' attention, and start every other write to the residual stream at zero.
+    """Set the first two layers' attention; start every other write to the residual stream at zero.
 
     Without the zeros, the random first writes drown the embeddings. Raises ValueError for fewer
     than 2 layers.
@@ -61,14 +62,14 @@ def _orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
 
 def _frequencies(model: LlamaForCausalLM, size: int) -> list[float]:
     """Radians per token of each rotary pair (i, i + size/2)."""
-    theta = model.config.rope_parameters["rope_theta"]
+    theta: Any = (model.config.rope_parameters or {})["rope_theta"]
     return [theta ** (-2 * i / size) for i in range(size // 2)]
 
 
 def _previous_token_head(
     model: LlamaForCausalLM, read: Tensor, write: Tensor, deviation: float
 ) -> None:
-    """Head 0 of layer 0: keys are queries turned by one position, so the previous token fits best."""
+    """Head 0 of layer 0 attends to the previous token: its keys are queries turned by one token."""
     attention, size = model.model.layers[0].self_attn, read.shape[0]
     width = model.config.hidden_size
     constant = _CONSTANT * deviation
@@ -86,9 +87,13 @@ def _previous_token_head(
 
 
 def _matching_heads(
-    model: LlamaForCausalLM, read: Tensor, write: Tensor, deviation: float, generator: torch.Generator
+    model: LlamaForCausalLM,
+    read: Tensor,
+    write: Tensor,
+    deviation: float,
+    generator: torch.Generator,
 ) -> None:
-    """All heads of layer 1: queries are this token, keys the token before; values are copied out."""
+    """The heads of layer 1 query for this token among the tokens before, and copy what follows."""
     attention, size = model.model.layers[1].self_attn, read.shape[0]
     frequencies = _frequencies(model, size)
     slow = [i for i, angle in enumerate(frequencies) if angle * _REACH < _TURN]
