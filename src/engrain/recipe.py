@@ -166,7 +166,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} twice", key_node.start_mark
@@ -233,7 +233,9 @@ def _place_models(prepared: Mapping[str, Any], folder: Path) -> None:
     if isinstance(mixture, dict):
         places.append((mixture.get("replay"), "source"))
     for section, key in places:
-        value = section.get(key) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            continue
+        value = section.get(key)
         if isinstance(value, str) and (value.startswith((".", "~")) or (folder / value).exists()):
             section[key] = str(folder / Path(value).expanduser())
 
