@@ -5,7 +5,6 @@ After a change to a verb, an option or a setting: `python tests/cli/test_docs.py
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,4 +114,4 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(write())
+    write()

@@ -24,9 +24,9 @@ SETTINGS = {
     "questions": {"path": "world/questions.jsonl"},
     "generator": {"backend": "testbed", "strength": "strong"},
     "synthesis": {
-        "qa": {"share": 0.5},
-        "documents": {"method": "active_reading", "focal": True, "share": 0.5},
-        "budget": {"tokens": "1.2M"},
+        "qa": {"share": 0.55},
+        "documents": {"method": "active_reading", "focal": True, "share": 0.45},
+        "budget": {"tokens": "500k"},
     },
     # The student's own kind of general text: lessons about other worlds.
     "mixture": {
@@ -36,18 +36,18 @@ SETTINGS = {
     "student": {"model": "testbed"},
     "training": {
         "learning_rate": 1.0e-3,
-        "epochs": 1,
+        "epochs": 2,
         "sequence_length": 256,
         "batch_sequences": 8,
     },
     # The student was pre-trained to read passages of this length.
-    "retrieval": {"chunk_characters": 512, "keep": 4},
+    "retrieval": {"chunk_characters": 512, "keep": 2},
     "evaluation": {
         "arms": ["base", "rag", "trained", "trained+rag", "oracle"],
         "form": "short_answer",
         "max_tokens": 64,
     },
-    "scaling": {"budgets": ["1/16", "1/4", 1]},
+    "scaling": {"budgets": ["1/8", "1/3", 1]},
 }
 
 
