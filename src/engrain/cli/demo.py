@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: engrain demo --out runs/demo --seed 1"
 
 DOCUMENTS = 60
-QUESTIONS_PER_DOCUMENT = 4
+QUESTIONS_PER_DOCUMENT = 3
 
 # recipes/demo.yaml shows the same recipe with comments; a test keeps the two equal.
 SETTINGS = {
@@ -35,8 +35,8 @@ SETTINGS = {
     },
     "student": {"model": "testbed"},
     "training": {
-        "learning_rate": 1.0e-3,
-        "epochs": 2,
+        "learning_rate": 2.0e-3,
+        "epochs": 1,
         "sequence_length": 256,
         "batch_sequences": 8,
     },
