@@ -50,7 +50,8 @@ def hostile(builder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while its driver runs, no other test can start an event loop.
+@pytest.fixture(scope="module")
 def browser(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium with a profile of its own."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")

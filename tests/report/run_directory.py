@@ -134,10 +134,11 @@ def build_run(
         for share in shares
     )
     generator = random.Random(5)
+    budgets = {"untrained": 0} | {f"{share:g}": round(share * TOKENS) for share in shares}
     made = [
         _attempts(
-            root / "attempts" / "untrained",
-            0,
+            root / "attempts" / label,
+            budget,
             arms,
             questions,
             documents,
@@ -147,22 +148,8 @@ def build_run(
             poison,
             evidence,
         )
+        for label, budget in budgets.items()
     ]
-    for share in shares:
-        made.append(
-            _attempts(
-                root / "attempts" / f"{share:g}",
-                round(share * TOKENS),
-                arms,
-                questions,
-                documents,
-                kinds,
-                samples,
-                generator,
-                poison,
-                evidence,
-            )
-        )
     findings = analyze(made, synthetic, mixtures, root / "findings", progress=Silent())
     recipe = {
         "name": poison[0] if hostile else name,
@@ -322,32 +309,32 @@ def _synthetic(
                 for i in range(texts // 4 + 1)
             ),
         )
-        one = {
-            "requests": 70,
-            "failures": 1,
-            "prompt_tokens": 304_115,
-            "cached_prompt_tokens": 233_333,
-            "completion_tokens": 137_335,
-            "kept_tokens": 133_337,
-            "usd": 0.1234 if priced else None,
-        }
-        total = {name: None if value is None else 3 * value for name, value in one.items()}
-        write_json(
-            directory / "usage.json",
-            total
-            | {
-                "model": _said(poison, 0, "writer"),
-                "from_ledger": 0,
-                "seconds": 83.25,
-                "stopped": {},
-                "methods": dict.fromkeys(("active_reading", "focal", "qa"), one),
-            },
-        )
+        write_json(directory / "usage.json", _usage(poison, priced))
         return {"kept": 3 * texts}
 
     return run_stage(
         out, stage="synthesize", settings={"n": texts}, inputs={}, build=build, say=lambda _: None
     )
+
+
+def _usage(poison: Sequence[str], priced: bool) -> dict[str, Any]:
+    one = {
+        "requests": 70,
+        "failures": 1,
+        "prompt_tokens": 304_115,
+        "cached_prompt_tokens": 233_333,
+        "completion_tokens": 137_335,
+        "kept_tokens": 133_337,
+        "usd": 0.1234 if priced else None,
+    }
+    total = {name: None if value is None else 3 * value for name, value in one.items()}
+    return total | {
+        "model": _said(poison, 0, "writer"),
+        "from_ledger": 0,
+        "seconds": 83.25,
+        "stopped": {},
+        "methods": dict.fromkeys(("active_reading", "focal", "qa"), one),
+    }
 
 
 def _asked(request_id: str, title: str) -> Asked:
