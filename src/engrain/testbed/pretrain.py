@@ -75,8 +75,7 @@ class PretrainSettings:
     seed: int = 0
     steps: int = 3_600
     processes: int = 2
-    """Data-parallel processes of one thread each: on 2 cores faster than one process of two
-    threads."""
+    """Data-parallel processes of one thread each, one a core."""
     hidden: int = 160
     layers: int = 4
     heads: int = 5
