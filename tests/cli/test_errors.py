@@ -157,6 +157,7 @@ def test_a_student_that_is_not_there(folder, url, capsys, monkeypatch):
 def test_a_folder_that_is_no_run(folder, capsys, monkeypatch):
     assert "no finished stage in 'docs'" in refused(capsys, monkeypatch, "show", "docs")
     assert "no run in 'docs'" in refused(capsys, monkeypatch, "ask", "docs", "Where?")
+    assert "the question is ' '" in refused(capsys, monkeypatch, "ask", "docs", " ")
 
 
 def test_a_full_disk_names_the_place_and_keeps_the_rest(folder, capsys, monkeypatch):

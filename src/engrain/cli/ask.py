@@ -52,6 +52,8 @@ def ask(
     from engrain.pipeline import RECIPE_FILE
     from engrain.recipe import load
 
+    if question is not None and not question.strip():
+        raise UserError(f"the question is {question!r}; write one, or leave it out to type some")
     run = folder if (folder / RECIPE_FILE).exists() else folder.parent.parent
     if not (run / RECIPE_FILE).exists():
         raise UserError(
