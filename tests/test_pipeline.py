@@ -176,6 +176,27 @@ def test_a_run_leaves_every_artifact_and_a_second_run_asks_for_nothing(
     assert sum("already done" in line for line in spoken) == len(ARTIFACTS)
 
 
+def test_other_questions_redo_the_evaluation_and_not_the_training(
+    tmp_path, library, student, generator, url
+):
+    # In words that no generator uses: a coincidence with a synthetic question would drop its text.
+    theirs = tmp_path / "questions.jsonl"
+    theirs.write_text('{"question": "Any bees about?", "answer": "no"}\n')
+    raw = settings(library, student, url, scaling={"budgets": [1]})
+    raw["questions"] = {"path": str(theirs)}
+    before = pipeline.run(made(raw), tmp_path / "out", progress=Silent())
+    theirs.write_text(
+        '{"question": "Any wasps about?", "answer": "no"}\n'
+        '{"question": "Any ants about?", "answer": "no"}\n'
+    )
+    spoken: list[str] = []
+    after = pipeline.run(made(raw), tmp_path / "out", progress=Said(spoken))
+    done = [line.split(":")[0] for line in spoken if "already done" in line]
+    assert done == ["mix", "train"]
+    assert after.corpus.fingerprint != before.corpus.fingerprint
+    assert len(list(attempts(before.attempts["1"]))) == 2 * 2  # two arms
+
+
 class Said(Silent):
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines

@@ -6,12 +6,13 @@ they are made. All readers stream in the order in which the rows were written, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from engrain.records import Attempt, Document, Question, Rejected, SyntheticText
-from engrain.store import Artifact, Row, read_rows
+from engrain.store import Artifact, Row, fingerprint, read_rows
 
 DOCUMENTS = "documents.parquet"
 QUESTIONS = "questions.parquet"
@@ -19,6 +20,10 @@ SKIPPED = "skipped.parquet"
 KEPT = "kept"
 REJECTED = "rejected"
 ATTEMPTS = "attempts.parquet"
+
+
+DOCUMENTS_FINGERPRINT = "documents_fingerprint"
+TEXTS_FINGERPRINT = "texts_fingerprint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,30 @@ def rejected(synthetic: Artifact) -> Iterator[Rejected]:
 def attempts(evaluated: Artifact) -> Iterator[Attempt]:
     """The answers of one evaluation: one for each arm, question and sample."""
     return read_rows(evaluated.path / ATTEMPTS, Attempt)
+
+
+def documents_fingerprint(corpus: Artifact) -> str:
+    """Of the documents alone: stays when only questions change.
+
+    The artifact's own where it counts none: that changes more often, never less.
+    """
+    return str(corpus.counts.get(DOCUMENTS_FINGERPRINT, corpus.fingerprint))
+
+
+def texts_fingerprint(synthetic: Artifact) -> str:
+    """Of the kept texts alone: stays when what was written again came out the same.
+
+    The artifact's own where it counts none: that changes more often, never less.
+    """
+    return str(synthetic.counts.get(TEXTS_FINGERPRINT, synthetic.fingerprint))
+
+
+def fingerprint_texts(kept: Iterable[SyntheticText]) -> str:
+    """16 hex digits of these texts, their lineage and their order."""
+    digest = hashlib.sha256()
+    for text in kept:
+        digest.update(fingerprint(text).encode())
+    return digest.hexdigest()[:16]
 
 
 def _folder(directory: Path, kind: type[Row]) -> Iterator[Row]:

@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engrain.artifacts import DOCUMENTS, KEPT, QUESTIONS, documents, texts
+from engrain.artifacts import (
+    DOCUMENTS,
+    DOCUMENTS_FINGERPRINT,
+    KEPT,
+    QUESTIONS,
+    TEXTS_FINGERPRINT,
+    documents,
+    documents_fingerprint,
+    fingerprint_texts,
+    texts,
+)
 from engrain.backends.base import Backend
 from engrain.backends.settings import GeneratorSettings
 from engrain.errors import UserError
@@ -327,7 +337,7 @@ def check_student(student: str) -> None:
 
 def _split(
     corpus: Artifact, synthetic: Artifact, directory: Path, settings: Mapping[str, float | int]
-) -> Mapping[str, int]:
+) -> Mapping[str, int | str]:
     """Write a corpus with held-out synthetic questions, and the synthetic texts without them."""
     from engrain.evaluate.heldout import held_out
 
@@ -353,7 +363,13 @@ def _split(
             SyntheticText,
             (text for text in kept if text.method == method),
         )
-    return {"questions": len(questions), "texts": len(kept), "left_out": len(excluded)}
+    return {
+        "questions": len(questions),
+        "texts": len(kept),
+        "left_out": len(excluded),
+        DOCUMENTS_FINGERPRINT: documents_fingerprint(corpus),
+        TEXTS_FINGERPRINT: fingerprint_texts(kept),
+    }
 
 
 def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:

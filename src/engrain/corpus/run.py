@@ -130,7 +130,7 @@ def _build(
     counts = {
         "documents": count,
         "characters": shelf.characters,
-        "documents_fingerprint": shelf.fingerprint(),
+        artifacts.DOCUMENTS_FINGERPRINT: shelf.fingerprint(),
         "questions": len(questions),
         "evidence": evidence,
         "skipped_documents": _reasons(skipped[:lost]),

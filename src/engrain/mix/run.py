@@ -97,7 +97,11 @@ def mix(
         out,
         stage="mix",
         settings=identity,
-        inputs={"synthetic": synthetic.fingerprint, "corpus": corpus.fingerprint},
+        # Not their whole fingerprints: other questions with the same texts need no new training.
+        inputs={
+            "texts": artifacts.texts_fingerprint(synthetic),
+            "documents": artifacts.documents_fingerprint(corpus),
+        },
         build=build,
         say=progress.say,
     )

@@ -115,6 +115,12 @@ class Collector:
         for name, rows in sorted(self.rejected.items()):
             write_rows(self._out / artifacts.REJECTED / f"{name}.parquet", Rejected, rows)
 
+    def fingerprint(self) -> str:
+        """Of the kept texts alone, in the order in which they are read back."""
+        return artifacts.fingerprint_texts(
+            text for _, texts in sorted(self.kept.items()) for text in texts
+        )
+
     def _count(self, window: Window, request: Request, result: Result) -> Reply | None:
         reply = _counted(request, result) if isinstance(result, Reply) else None
         usage = Usage() if reply is None else reply.usage

@@ -207,6 +207,7 @@ class _Stage:
             "tokens": dict(sorted(kinds.items())),
             "rejected": dict(sorted(collector.reasons.items())),
             "stopped": self._stopped,
+            artifacts.TEXTS_FINGERPRINT: collector.fingerprint(),
         }
 
 
