@@ -8,33 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from engrain.cli.display import LiveBars, PlainLines, duration, quantity, terminal
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0"),
-        (0.25, "0.2"),
-        (7, "7"),
-        (999, "999"),
-        (1000, "1K"),
-        (12_345, "12.3K"),
-        (50_000_000, "50M"),
-        (1.5e9, "1.5B"),
-        (2e13, "20T"),
-    ],
-)
-def test_quantities_are_short(value, shown):
-    assert quantity(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.44, "0.4 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
-)
-def test_durations_are_for_people(seconds, shown):
-    assert duration(seconds) == shown
+from engrain.cli.display import LiveBars, PlainLines, terminal
 
 
 def test_a_pipe_gets_plain_lines_with_done_total_rate_and_time_left():

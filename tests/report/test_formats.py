@@ -32,6 +32,7 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign(difference: float, show
     ("value", "shown"),
     [
         (0, "0"),
+        (0.25, "0.2"),
         (950, "950"),
         (12_340, "12.3K"),
         (999_499, "999K"),

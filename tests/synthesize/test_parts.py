@@ -118,19 +118,6 @@ def test_the_guard_finds_whole_short_questions_and_thirteen_words_of_long_ones(t
     assert match is None or match.by_chance == (found == "short")
 
 
-def test_budgets_are_written_as_people_say_them():
-    for written, meant in (
-        ("50M", 50_000_000),
-        ("1.5k", 1500),
-        (" 700 ", 700),
-        (12, 12),
-        ("2_000", 2000),
-    ):
-        assert SynthesisSettings(budget={"tokens": written}).budget.tokens == meant
-    with pytest.raises(ValidationError, match="'lots' is no amount"):
-        SynthesisSettings(budget={"tokens": "lots"})
-
-
 def test_shares_that_do_not_add_up_are_refused_with_both_values():
     with pytest.raises(
         ValidationError, match=r"qa.share 0.9 and synthesis.documents.share 0.5 add up to 1.4"

@@ -25,31 +25,10 @@ from rich.progress import (
 from rich.text import Text
 
 from engrain.progress import Bar
+from engrain.report.formats import duration, quantity
 
 # A line every ten seconds says that work goes on without filling a log file.
 _PLAIN_SECONDS = 10.0
-
-
-def quantity(value: float) -> str:
-    """A number for people: `950`, `12.3K`, `4.56M`, `7.89B`."""
-    if abs(value) < 1000:
-        return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.1f}"
-    for limit, divisor, suffix in ((1e6, 1e3, "K"), (1e9, 1e6, "M"), (1e12, 1e9, "B")):
-        if abs(value) < limit:
-            return f"{value / divisor:.3g}{suffix}"
-    return f"{value / 1e12:.3g}T"
-
-
-def duration(seconds: float) -> str:
-    """A time for people: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = int(seconds) // 60
-    if minutes < 60:
-        return f"{minutes} min {int(seconds) % 60:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _rate(done: float, seconds: float) -> str:

@@ -24,8 +24,8 @@ def plan(recipe: RecipeFile) -> None:
 
 def print_plan(made: Plan) -> None:
     """The plan as lines and a table."""
-    from engrain.cli.display import quantity
     from engrain.cli.results import columns
+    from engrain.report.formats import quantity
 
     print(
         f"documents   {made.documents:,} ({made.skipped:,} skipped), "

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engrain.cli.display import duration, quantity
 from engrain.errors import UserError
 from engrain.report.findings import ArmResult, Findings, read_findings
+from engrain.report.formats import duration, quantity
 from engrain.store import RECORD, load
 
 _NOT_MEASURED = "-"

@@ -1,4 +1,4 @@
-"""How numbers are written for people, on the page, in `report.md` and in the figures.
+"""How numbers are written for people: on the page, in `report.md`, in figures, on the terminal.
 
 Knows signs and units; it does not know where a number comes from. None is written as a dash, never
 as a number.
@@ -43,11 +43,11 @@ def count(value: float | None) -> str:
 
 
 def quantity(value: float | None) -> str:
-    """A number for an axis or a sentence: `950`, `12.3K`, `4.56M`."""
+    """A number for an axis or a sentence: `0.2`, `950`, `12.3K`, `4.56M`."""
     if value is None:
         return ABSENT
     if abs(value) < 1000:
-        return f"{value:.0f}"
+        return f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.1f}"
     for limit, divisor, suffix in ((1e6, 1e3, "K"), (1e9, 1e6, "M"), (1e12, 1e9, "B")):
         # 999.5 thousand would round to `1e+03K`.
         if abs(value) < 0.9995 * limit:

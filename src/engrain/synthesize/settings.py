@@ -5,29 +5,11 @@ Sampling settings are the paper's (arXiv 2603.23562); figures that it leaves ope
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from engrain.settings import Settings
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
-
-
-def _amount(value: object) -> object:
-    """`50M` is 50,000,000: budgets are written as people say them."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([KMB]?)\s*", value, re.IGNORECASE)
-    if found is None:
-        raise ValueError(
-            f"{value!r} is no amount; write a number such as 500000, 500K, 50M or 1.5B"
-        )
-    return round(float(found[1]) * _UNITS[found[2].upper()])
-
-
-Amount = Annotated[int, BeforeValidator(_amount)]
 
 
 class QASettings(Settings):
@@ -62,9 +44,9 @@ class DocumentSettings(Settings):
 class BudgetSettings(Settings):
     """Hard limits: whichever is reached first ends the stage."""
 
-    tokens: Amount = Field(ge=1)
+    tokens: int = Field(ge=1)
     """Tokens of kept texts, as the generator counts them."""
-    requests: Amount | None = Field(None, ge=1)
+    requests: int | None = Field(None, ge=1)
     usd: float | None = Field(None, gt=0)
     """Needs a price in the generator's settings."""
 
@@ -75,7 +57,7 @@ class SynthesisSettings(Settings):
     qa: QASettings = QASettings()
     documents: DocumentSettings = DocumentSettings()
     budget: BudgetSettings
-    window: Amount = Field(1500, ge=50)
+    window: int = Field(1500, ge=50)
     """Approximate tokens of document text in one prompt; a longer document is cut at its
     paragraphs."""
     leak_limit: float = Field(0.01, ge=0, le=1)
