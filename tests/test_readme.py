@@ -1,4 +1,4 @@
-"""Runs every `bash` and `python` block of README.md and docs/: what a reader would type works.
+"""Runs the `bash` and `python` blocks of README, CONTRIBUTING and docs: what one types works.
 
 An HTML comment above a block says what to do with it: nothing for a quick block, which runs by
 default; `<!-- slow -->` for one that runs under the marker `slow`; `<!-- not run: REASON -->`.
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What runs write, and what must not be seen twice.
 HIDDEN = (".git", "runs")
 QUICK_SECONDS, SLOW_SECONDS = 120, 1800

@@ -138,6 +138,22 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_if_never_killed(
     assert stable == [(r["step"], r["loss"], r["tokens"]) for r in metrics(trained.path)]
 
 
+def test_training_with_muon_goes_on_bit_for_bit_too(trained, mixture, student, settings, tmp_path):
+    muon = settings.model_copy(update={"optimizer": "muon", "save_every": 0.0})
+    silent = Stepping(lambda _: None)
+    whole = train(mixture, student, muon, tmp_path / "whole", seed=0, progress=silent)
+
+    def stop(step: int) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(mixture, student, muon, tmp_path / "cut", seed=0, progress=Stepping(stop))
+    resumed = train(mixture, student, muon, tmp_path / "cut", seed=0, progress=silent)
+    assert "train: going on from checkpoint-4" in silent.lines
+    assert weights(resumed.path) == weights(whole.path) != weights(trained.path)
+
+
 def test_a_full_disk_is_told_and_the_checkpoint_before_is_used(
     trained, mixture, student, settings, tmp_path
 ):

@@ -22,10 +22,10 @@ from transformers import (
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.utils import logging
 
 from engrain.backends.base import Message, Reply, Request, Sampling, Usage
 from engrain.errors import RequestError, UserError
+from engrain.models import first_line, quiet
 
 # Rows of one batch, and its positions (rows x (longest prompt + new tokens)): an 8B model keeps
 # about 128 KiB of keys and values for each position, so 65,536 of them are some 8 GiB.
@@ -333,23 +333,17 @@ def _chat(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
 def _load(source: str, device: str | None) -> _Loaded:
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if where.startswith("cuda") else torch.float32
-    shown = logging.is_progress_bar_enabled()
-    # Engrain shows progress itself.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, trust_remote_code=False
-        )
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            network: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
         raise UserError(
-            f"cannot load model {source!r} ({first}); give a folder with a Hugging Face checkpoint "
-            "and its tokenizer, or a hub name"
+            f"cannot load model {source!r} ({first_line(error)}); give a folder with a Hugging "
+            "Face checkpoint and its tokenizer, or a hub name"
         ) from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     network.to(where).eval()
     return _Loaded(
         tokenizer=tokenizer,

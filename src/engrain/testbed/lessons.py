@@ -8,11 +8,13 @@ is a list of messages, or a text.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from engrain.testbed.composing import STYLES, Hand, reversed_pair
+from engrain.testbed.grammar import capital
 from engrain.testbed.names import Split, parts
 from engrain.testbed.reading import read
 from engrain.testbed.world import Asker, Fact, QuestionKind, World, WorldQuestion, build
@@ -60,7 +62,11 @@ def answer_text(question: WorldQuestion) -> str:
 
 
 def cut(world: World, characters: int, facts: int) -> list[Passage]:
-    """Passages of at most `characters` characters and `facts` facts; they never cut a sentence."""
+    """Passages of at most `characters` characters and `facts` facts; they never cut a sentence.
+
+    A passage's `facts` are those of which it tells whose they are: a piece that begins with "She"
+    under the names of two people tells of nobody.
+    """
     passages: list[Passage] = []
     for document in world.documents:
         for paragraph in document.paragraphs:
@@ -70,12 +76,22 @@ def cut(world: World, characters: int, facts: int) -> list[Passage]:
                 new = [world.facts[sentence.subject, name] for name in sentence.relations]
                 too_long = sum(map(len, texts)) + len(sentence.text) > characters
                 if texts and (too_long or len(stated) + len(new) > facts):
-                    passages.append(Passage(document.title, " ".join(texts), tuple(stated)))
+                    passages.append(_passage(document.title, texts, stated))
                     texts, stated = [], []
                 texts.append(sentence.text)
                 stated += new
-            passages.append(Passage(document.title, " ".join(texts), tuple(stated)))
+            passages.append(_passage(document.title, texts, stated))
     return [passage for passage in passages if passage.facts]
+
+
+def _passage(title: str, texts: Sequence[str], stated: Sequence[Fact]) -> Passage:
+    text = " ".join(texts)
+    named = {
+        fact.subject
+        for fact in stated
+        if fact.subject in text or capital(fact.subject) in text or capital(fact.subject) == title
+    }
+    return Passage(title, text, tuple(fact for fact in stated if fact.subject in named))
 
 
 def passages_prompt(passages: Sequence[Passage], question: str) -> str:
@@ -90,7 +106,7 @@ def reading_lessons(
     *,
     repeating: float,
     split: Split = "pretraining",
-    questions: int = 5,
+    questions: int = 8,
 ) -> Iterator[Lesson]:
     """Endless lessons, each about passages of a small world that is thrown away afterwards.
 
@@ -105,7 +121,8 @@ def reading_lessons(
         for gold in passages:
             if rng.random() < repeating:
                 yield repeating_lesson(gold if rng.random() < 0.5 else _scrambled(gold, rng))
-            count = rng.randint(1, level.passages)
+            # Mostly the larger numbers: those are the hard ones.
+            count = max(rng.randint(1, level.passages), rng.randint(1, level.passages))
             shown = [
                 gold,
                 *rng.sample([p for p in passages if p is not gold], min(count, len(passages)) - 1),
@@ -140,13 +157,22 @@ def _questions_on(
     known = set(facts)
     found: list[WorldQuestion] = []
     kinds: tuple[QuestionKind, ...] = ("two-hop", "described", "direct", "paraphrased", "direct")
-    for fact in rng.sample(facts, min(count, len(facts))):
+    for fact in _mostly_contested(facts, rng)[:count]:
         for kind in rng.sample(kinds, len(kinds)):
             asked = asker.ask(fact, kind, rng, within=known)
             if asked is not None:
                 found.append(asked)
                 break
     return found
+
+
+def _mostly_contested(facts: Sequence[Fact], rng: Random) -> list[Fact]:
+    """In random order, but facts that are told of several subjects come early.
+
+    Who found the right kind of value has answered the others; these need the right subject too.
+    """
+    told = Counter(fact.relation for fact in facts)
+    return sorted(facts, key=lambda fact: rng.random() + (told[fact.relation] == 1) * 0.5)
 
 
 def _conversation(shown: Sequence[Passage], asked: Sequence[WorldQuestion], rng: Random) -> Lesson:

@@ -23,15 +23,16 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import spawn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from engrain.muon import Muon, grouped
 from engrain.testbed.lessons import Lesson, Level, Memory, reading_lessons
-from engrain.testbed.muon import StackedMuon
 from engrain.testbed.planting import plant_induction
 from engrain.testbed.tokenizer import train_tokenizer
 from engrain.testbed.world import World, build
 
 IGNORE = -100
 _ROPE_THETA = 1e6
-"""Leaves half of a head's 16 rotary pairs slow enough to match content over a whole prompt."""
+"""Leaves half of a head's 32 rotary pairs slow enough to match content over a whole prompt."""
+_OUTPUT_NORM = 0.1
 """The label of a position without loss, as in PyTorch's cross entropy."""
 CONTEXT = 2048
 """Tokens that the student may see at once."""
@@ -58,13 +59,11 @@ class Stage:
 
 STAGES = (
     Stage(Level(facts=2, passages=1), 0.4, 3, 384),
-    Stage(Level(facts=3, passages=1), 0.4, 3, 384),
-    Stage(Level(facts=5, passages=1), 0.4, 3, 384),
-    Stage(Level(facts=8, passages=1), 0.4, 3, 384),
-    Stage(Level(facts=24, passages=1), 0.1, 3, 384),
-    Stage(Level(facts=24, passages=2), 0.1, 2, 576),
-    Stage(Level(facts=24, passages=3), 0.1, 2, 640),
-    Stage(Level(facts=24, passages=4), 0.1, 2, 768),
+    Stage(Level(facts=2, passages=2), 0.4, 3, 384),
+    Stage(Level(facts=2, passages=4), 0.2, 3, 448),
+    Stage(Level(facts=4, passages=4), 0.1, 3, 512),
+    Stage(Level(facts=8, passages=4), 0.1, 2, 768),
+    Stage(Level(facts=24, passages=4), 0.1, 2, 832),
 )
 
 
@@ -73,31 +72,32 @@ class PretrainSettings:
     """The recipe of the shipped student."""
 
     seed: int = 0
-    steps: int = 3_600
+    steps: int = 4_500
     processes: int = 2
     """Data-parallel processes of one thread each, one a core."""
     hidden: int = 160
     layers: int = 4
-    heads: int = 5
+    heads: int = 4
+    head_size: int = 64
     feed_forward: int = 448
     plant: bool = True
     """Start from a planted induction circuit (`planting.py`)."""
-    muon_rate: float = 0.007
-    adam_rate: float = 0.001
+    muon_rate: float = 0.0027
+    adam_rate: float = 0.005
     mastered: float = 0.75
     """Share of answers right (teacher-forced) at which the next level starts."""
     patience: int = 400
     """Steps after which the next level starts all the same."""
     reading_share: float = 0.7
     """Share of a row in reading lessons; the rest is memory."""
-    memory_rows: float = 0.6
+    memory_rows: float = 0.35
     """Share of rows that are all memory once the last level is reached: remembering takes more
     repetition than reading."""
     memory_documents: int = 60
     unasked_share: float = 0.2
     warmup: int = 100
     probe_every: int = 100
-    save_every: int = 1_000
+    save_every: int = 500
 
 
 def memory_world(settings: PretrainSettings) -> World:
@@ -106,7 +106,11 @@ def memory_world(settings: PretrainSettings) -> World:
 
 
 def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama with untrained weights, initialised by fan-in."""
+    """A Llama with untrained weights, initialised by fan-in, its embeddings by 1.
+
+    Muon's steps are as long for small weights as for large ones: where embeddings of 0.1 made all
+    writes to the residual stream as small, it wore the planted circuit away (docs/notebook.md).
+    """
     # The weights are drawn from the global generator: transformers takes no other.
     torch.manual_seed(settings.seed)  # noqa: TID251
     config = LlamaConfig(
@@ -115,6 +119,7 @@ def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) ->
         intermediate_size=settings.feed_forward,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
+        head_dim=settings.head_size,
         max_position_embeddings=CONTEXT,
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": _ROPE_THETA},
@@ -127,8 +132,10 @@ def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) ->
     model = LlamaForCausalLM(config)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
-            deviation = 0.1 if "embed" in name else parameter.shape[1] ** -0.5
+            deviation = 1.0 if "embed" in name else parameter.shape[1] ** -0.5
             torch.nn.init.normal_(parameter, std=deviation)
+    # The embeddings are also the output's weights: this keeps the first logits small.
+    torch.nn.init.constant_(model.model.norm.weight, _OUTPUT_NORM)
     if settings.plant:
         plant_induction(model, settings.seed)
     return model
@@ -214,16 +221,14 @@ def _as_chat(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> str:
     return str(tokenizer.apply_chat_template(messages, tokenize=False))
 
 
-def optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
+def optimizer(model: LlamaForCausalLM, settings: PretrainSettings) -> Muon:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    return [
-        StackedMuon(matrices, lr=settings.muon_rate),
-        torch.optim.AdamW(
-            others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-        ),
+    matrices, others = grouped(model)
+    groups = [
+        {**matrices, "lr": settings.muon_rate},
+        {**others, "lr": settings.adam_rate},
     ]
+    return Muon(groups, lr=settings.muon_rate, betas=(0.9, 0.98))
 
 
 def loss_and_hits(
@@ -293,11 +298,10 @@ class _Run:
         self._settings, self._model = settings, model
         self._batches = Batches(settings, tokenizer, rank)
         self._probe = Probe(settings, tokenizer)
-        self._optimizers = optimizers(model, settings)
-        self._schedules = [
-            torch.optim.lr_scheduler.LambdaLR(o, lambda step: _rate(step, settings))
-            for o in self._optimizers
-        ]
+        self._optimizer = optimizer(model, settings)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: _rate(step, settings)
+        )
         self._recent: deque[float] = deque(maxlen=50)
         self._tokens = 0
         self._entered = 0
@@ -316,10 +320,9 @@ class _Run:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
         self._recent.append(loss.item())
         self._tokens += ids.numel() * self._settings.processes
 

@@ -18,6 +18,7 @@ from transformers import TrainingArguments, default_data_collator
 
 from engrain import models, store
 from engrain.errors import UserError
+from engrain.muon import Muon, grouped
 from engrain.progress import Progress
 from engrain.store import Artifact
 from engrain.train import checkpoints
@@ -112,6 +113,7 @@ def _trained(
             train_dataset=sequences,
             data_collator=default_data_collator,
             callbacks=[watch],
+            optimizers=(_muon(student, settings), None),
         )
         try:
             result = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
@@ -147,7 +149,7 @@ def _arguments(settings: TrainingSettings, directory: Path, seed: int) -> Traini
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup,  # below 1: a share of the steps
-        optim="adamw_torch_fused" if settings.optimizer == "adamw" else "adafactor",
+        optim="adafactor" if settings.optimizer == "adafactor" else "adamw_torch_fused",
         weight_decay=settings.weight_decay,
         adam_beta1=beta1,
         adam_beta2=beta2,
@@ -164,6 +166,18 @@ def _arguments(settings: TrainingSettings, directory: Path, seed: int) -> Traini
     )
     args._n_gpu = min(args.n_gpu, 1)  # several GPUs are used through torchrun, never DataParallel
     return args
+
+
+def _muon(student: Student, settings: TrainingSettings) -> Muon | None:
+    """The optimizer that Trainer does not bring; None where it brings the one that is wanted."""
+    if settings.optimizer != "muon":
+        return None
+    return Muon(
+        grouped(student.model),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def _micro_batch(settings: TrainingSettings) -> int:

@@ -17,10 +17,11 @@ class TrainingSettings(Settings):
     batch_sequences: int = Field(16, ge=1)
     """Sequences in one optimiser step, on all devices together."""
     sequence_length: int = Field(2048, ge=8)
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "muon"] = "adamw"
+    """`muon`: Muon for the matrices inside the layers, AdamW for the rest, at one learning rate."""
     weight_decay: float = Field(0.01, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's; Adafactor has none."""
+    """AdamW's, also beside Muon; Adafactor has none."""
     max_gradient_norm: float = Field(1.0, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)
