@@ -17,7 +17,8 @@ def test_orthogonalising_brings_all_singular_values_near_one() -> None:
         assert values.max() < 1.4
 
 
-def test_updates_are_those_of_pytorch_up_to_its_bf16() -> None:
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+def test_updates_are_those_of_pytorch_up_to_its_bf16(products: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(1)
     shapes = [(16, 16), (48, 16), (20, 8), (5,)]
     start = [torch.randn(shape, generator=generator) for shape in shapes]
@@ -27,6 +28,7 @@ def test_updates_are_those_of_pytorch_up_to_its_bf16() -> None:
         [{"params": ours[:2], "muon": True}, {"params": ours[2:], "muon": False, "lr": 0.01}],
         lr=0.02,
         weight_decay=0.1,
+        products=products,
     )
     references = [
         torch.optim.Muon(theirs[:2], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),

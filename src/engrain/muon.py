@@ -4,7 +4,7 @@ Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) takes momentum, and
 the nearest orthogonal matrix. `torch.optim.Muon` does that matrix by matrix in bf16; where a CPU
 has no bf16 units, that took nearly as long as the whole forward and backward pass of a student of
 2.6M parameters (docs/notebook.md, 2026-11-20). This one stacks matrices of one shape and works in
-fp32. Knows nothing of what is trained.
+fp32 unless told otherwise. Knows nothing of what is trained.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        products: torch.dtype = torch.float32,
     ) -> None:
         """Take groups as `grouped` makes them; a group may bring its own `lr`.
 
+        `products` is the type in which matrices are orthogonalised: bf16 is as good and faster
+        where the device computes in it. Momentum and parameters keep theirs.
         Raises ValueError where a group for Muon holds anything but matrices.
         """
         defaults = {
@@ -48,6 +51,7 @@ class Muon(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
         }
+        self._products = products
         super().__init__([dict(group) for group in groups], defaults)
         for group in self.param_groups:
             for parameter in group["params"] if group["muon"] else ():
@@ -86,7 +90,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(parameter.grad, 1 - momentum)
             looked_ahead.append(parameter.grad.lerp(state["momentum"], momentum))
         scale = _ADAM_RMS * max(parameters[0].shape) ** 0.5
-        updates = orthogonalise(torch.stack(looked_ahead))
+        updates = orthogonalise(torch.stack(looked_ahead).to(self._products))
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate * scale)
 

@@ -26,7 +26,7 @@ SETTINGS = {
     "synthesis": {
         "qa": {"share": 0.55},
         "documents": {"method": "active_reading", "focal": True, "share": 0.45},
-        "budget": {"tokens": "500k"},
+        "budget": {"tokens": "750k"},
     },
     # The student's own kind of general text: lessons about other worlds.
     "mixture": {
@@ -35,10 +35,11 @@ SETTINGS = {
     },
     "student": {"model": "testbed"},
     "training": {
-        "learning_rate": 2.0e-3,
+        "optimizer": "muon",
+        "learning_rate": 2.5e-3,
         "epochs": 1,
-        "sequence_length": 256,
-        "batch_sequences": 8,
+        "sequence_length": 512,
+        "batch_sequences": 2,
     },
     # The student was pre-trained to read passages of this length.
     "retrieval": {"chunk_characters": 512, "keep": 2},
@@ -47,7 +48,7 @@ SETTINGS = {
         "form": "short_answer",
         "max_tokens": 64,
     },
-    "scaling": {"budgets": ["1/8", "1/3", 1]},
+    "scaling": {"budgets": ["1/20", "1/5", 1]},
 }
 
 

@@ -177,6 +177,7 @@ def _muon(student: Student, settings: TrainingSettings) -> Muon | None:
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
+        products=torch.bfloat16 if _computes_in_bf16(settings) else torch.float32,
     )
 
 
