@@ -36,6 +36,6 @@ def test_a_planted_student_repeats_random_tokens_and_an_unplanted_one_does_not(v
 
 def test_a_model_without_room_for_the_circuit_is_refused():
     tokenizer = PreTrainedTokenizerFast.from_pretrained(student.path())
-    for size in ({"layers": 1}, {"heads": 2}):
+    for small in (PretrainSettings(layers=1), PretrainSettings(heads=2)):
         with pytest.raises(ValueError, match="needs 2 layers and 3 heads"):
-            new_model(dataclasses.replace(PretrainSettings(), **size), tokenizer)
+            new_model(small, tokenizer)

@@ -14,7 +14,7 @@ from engrain.testbed.pretrain import IGNORE, Batches, PretrainSettings, new_mode
 from engrain.testbed.tokenizer import train_tokenizer
 
 TINY = PretrainSettings(
-    steps=4, processes=2, hidden=32, layers=2, heads=2, feed_forward=32, memory_documents=4,
+    steps=4, processes=2, hidden=32, layers=2, heads=4, feed_forward=32, memory_documents=4,
     probe_every=2,
 )  # fmt: skip
 

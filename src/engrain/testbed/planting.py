@@ -57,7 +57,7 @@ def plant_induction(model: LlamaForCausalLM, seed: int) -> None:
     size = config.head_dim or config.hidden_size // config.num_attention_heads
     rank = min(size, (config.hidden_size - 1) // (_CONTEXT + 1))
     basis = _orthonormal((_CONTEXT + 1) * rank, config.hidden_size, generator)
-    read, *before = basis.split(rank)
+    read, *before = basis.view(_CONTEXT + 1, rank, -1)
     for offset, write in enumerate(before, start=1):
         _looking_back_head(model, offset, read, write, deviation)
     _matching_heads(model, read, before, deviation, generator)
@@ -121,7 +121,7 @@ def _matching_heads(
     attention.k_proj.weight.zero_()
     for head in range(model.config.num_attention_heads):
         for turn, (mine, theirs) in enumerate(pairwise([read, *before])):
-            pairs = slow[turn :: len(before)]
+            pairs = slow[turn :: len(before)][: len(read) // 2]
             rows = [head * size + i for pair in pairs for i in (pair, pair + size // 2)]
             mixing = torch.linalg.qr(torch.randn(len(read), len(rows), generator=generator))[0].T
             attention.q_proj.weight[rows] = _MATCH * mixing @ mine
