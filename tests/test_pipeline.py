@@ -318,7 +318,13 @@ def command(recipe: Path, out: Path) -> list[str]:
 def started(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A process that does not outlive the block."""
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell's background job ignores Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process

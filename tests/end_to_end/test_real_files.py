@@ -22,6 +22,7 @@ import pytest
 
 ENGRAIN = [sys.executable, "-m", "engrain.cli.main"]
 FILINGS = ("ULTABEAUTY_2023Q4_EARNINGS", "AMCOR_2023Q4_EARNINGS", "BESTBUY_2024Q2_10Q")
+WRITER = "testbed-writer-strong-seed0"
 SMALL = """
 synthesis: {{budget: {{tokens: 12k}}, qa: {{pairs_per_call: 4}}}}
 mixture: {{replay: null}}
@@ -33,29 +34,28 @@ evaluation: {{max_tokens: 48, oracle_characters: 1000}}
 
 
 @contextmanager
-def serving(*command: str, ready: str) -> Iterator[str]:
-    """A server process; yields its URL as soon as a line of its output holds it."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
+def serving(log: Path, *command: str, ready: str) -> Iterator[str]:
+    """A server process that writes to `log`; yields what `ready` matches there."""
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        for line in process.stdout:
-            found = re.search(ready, line)
-            if found:
-                yield found[0]
-                return
-        raise AssertionError("the server ended before it was ready")
+        while (found := re.search(ready, log.read_text())) is None:
+            assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
+            time.sleep(0.2)
+        yield found[0]
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def engrain(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*ENGRAIN, *arguments], capture_output=True, text=True, check=False)
 
 
-def recipe(folder: Path, url: str, corpus: str, model: str = "testbed-writer") -> Path:
+def recipe(folder: Path, url: str, corpus: str, model: str = WRITER) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(
         f"name: real\nseed: 0\ncorpus: {corpus}\n"
@@ -82,7 +82,9 @@ def test_three_filings_through_the_testbed_server(data: Path, tmp_path: Path) ->
     (corpus / "pdfs").mkdir(parents=True)
     for name in FILINGS:
         shutil.copy(data / "financebench" / "pdfs" / f"{name}.pdf", corpus / "pdfs")
-    with serving(*ENGRAIN, "testbed", "serve", "--port", "0", ready=r"http://\S+") as url:
+    with serving(
+        tmp_path / "log", *ENGRAIN, "testbed", "serve", "--port", "0", ready=r"http://\S+"
+    ) as url:
         path = recipe(tmp_path, url, "{paths: [filings]}")
         done = engrain("run", str(path), "--out", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
@@ -94,7 +96,9 @@ def test_three_filings_through_the_testbed_server(data: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_quality_stories_through_the_testbed_server(data: Path, tmp_path: Path) -> None:
     source = data / "quality" / "quality_mc4.jsonl"
-    with serving(*ENGRAIN, "testbed", "serve", "--port", "0", ready=r"http://\S+") as url:
+    with serving(
+        tmp_path / "log", *ENGRAIN, "testbed", "serve", "--port", "0", ready=r"http://\S+"
+    ) as url:
         path = recipe(tmp_path, url, f"{{paths: [{source}], format: quality}}")
         done = engrain("run", str(path), "--out", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
@@ -148,10 +152,8 @@ def test_transformers_serve_as_the_generator(tmp_path: Path) -> None:
 
     engrain("testbed", "world", str(tmp_path / "world"), "--documents", "4")
     serve = Path(sys.executable).parent / "transformers"
-    with serving(
-        str(serve), "serve", "--port", "18411", "--force-model", str(student.path()),
-        ready=r"http://127\.0\.0\.1:18411|http://localhost:18411",
-    ):  # fmt: skip
+    command = [str(serve), "serve", str(student.path()), "--port", "18411", "--log-level", "info"]
+    with serving(tmp_path / "log", *command, ready="Uvicorn running"):
         path = tmp_path / "recipe.yaml"
         path.write_text(
             "name: served\nseed: 0\ncorpus: {paths: [world/documents]}\n"
