@@ -65,6 +65,21 @@ def test_sizes_and_fractions_are_understood_where_numbers_are():
     assert recipe.scaling.budgets == (1 / 16, 1 / 4, 1 / 2, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("50M", 50_000_000), ("1.5k", 1500), ("' 700 '", 700), ("12", 12), ("2_000", 2000)],
+)
+def test_amounts_are_written_as_people_say_them(written, meant):
+    assert read(MINIMAL.replace("50M", written)).synthesis.budget.tokens == meant
+
+
+def test_what_is_no_amount_is_refused_with_what_to_write():
+    with pytest.raises(
+        UserError, match=r"budget\.tokens is 'lots'.*; write a number such as 12, 500K or 50M"
+    ):
+        read(MINIMAL.replace("50M", "lots"))
+
+
 def test_a_number_in_yaml_1_1s_blind_spot_is_a_number():
     # PyYAML reads 1e-5, without a point, as text.
     assert read(MINIMAL + "training: {learning_rate: 1e-5}").training.learning_rate == 1e-5

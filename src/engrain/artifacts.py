@@ -21,9 +21,9 @@ KEPT = "kept"
 REJECTED = "rejected"
 ATTEMPTS = "attempts.parquet"
 
-
 DOCUMENTS_FINGERPRINT = "documents_fingerprint"
 TEXTS_FINGERPRINT = "texts_fingerprint"
+"""Names among an artifact's counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,7 +214,7 @@ class _Reader:
             return self._folder / Path(value).expanduser()
         if str in arms:
             return value
-        size = _SIZE.fullmatch(value)
+        size = _SIZE.fullmatch(value.strip())
         if int in arms and size is not None:
             return round(float(size[1]) * _SIZES[size[2].lower()])
         fraction = _FRACTION.fullmatch(value)
@@ -279,6 +279,8 @@ def _sentence(error: ValidationError) -> str:
     else:
         message = first["msg"].removeprefix("Value error, ")
         said = f"{where} is {_shown(first['input'])}: {message[:1].lower()}{message[1:]}"
+        if first["type"] == "int_parsing":
+            said += "; write a number such as 12, 500K or 50M"
     return f"{said} (and {len(others)} more)" if others else said
 
 

@@ -1,9 +1,9 @@
 """Pre-trains the small student to read and to remember, by a curriculum that waits for it.
 
 What made reading take off, by pilots (docs/notebook.md): Muon on the matrices, initialisation by
-fan-in, small batches, passages that grow from 2 facts to all as the student masters them, several
-questions per passage, loss on the answers. Knows nothing of Engrain's stages: it is how the shipped
-student was made, not how users train.
+fan-in, small batches, first more passages and then more facts in each as the student masters them,
+several questions per lesson, loss on the answers. Knows nothing of Engrain's stages: it is how the
+shipped student was made, not how users train.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from engrain.testbed.tokenizer import train_tokenizer
 from engrain.testbed.world import World, build
 
 IGNORE = -100
+"""The label of a position without loss, as in PyTorch's cross entropy."""
 _ROPE_THETA = 1e6
 """Leaves half of a head's 32 rotary pairs slow enough to match content over a whole prompt."""
 _OUTPUT_NORM = 0.1
-"""The label of a position without loss, as in PyTorch's cross entropy."""
+"""Of the norm before the output, at the start."""
 CONTEXT = 2048
 """Tokens that the student may see at once."""
 MEMORY_WORLD_SEED = 20_260_320
@@ -134,7 +135,7 @@ def new_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) ->
         if parameter.ndim == 2:
             deviation = 1.0 if "embed" in name else parameter.shape[1] ** -0.5
             torch.nn.init.normal_(parameter, std=deviation)
-    # The embeddings are also the output's weights: this keeps the first logits small.
+    # The embeddings, of deviation 1, are also the output's weights: the first logits stay small.
     torch.nn.init.constant_(model.model.norm.weight, _OUTPUT_NORM)
     if settings.plant:
         plant_induction(model, settings.seed)
