@@ -33,9 +33,15 @@ def request(messages: tuple[Message, ...], sample: int = 0) -> Request:
     return Request(messages=messages, sampling=Sampling(), sample=sample)
 
 
+def qa_prompt(
+    about: Window, count: int = 8, part: tuple[str, str] = ("", "")
+) -> tuple[Message, ...]:
+    return user_message("qa", about, n=count, part_begins=part[0], part_ends=part[1])
+
+
 def ask_pairs(writer: Writer, world: World, index: int, sample: int) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads(
-        writer.reply(request(user_message("qa", window(world, index), n=8), sample)).text
+        writer.reply(request(qa_prompt(window(world, index)), sample)).text
     )
     return rows
 
@@ -56,7 +62,7 @@ def test_pairs_are_true_to_the_document(world: World) -> None:
 
 
 def test_the_same_request_gets_the_same_reply_and_another_sample_another(world: World) -> None:
-    asked = user_message("qa", window(world, 0), n=8)
+    asked = qa_prompt(window(world, 0))
     assert Writer().reply(request(asked)) == Writer().reply(request(asked))
     assert Writer().reply(request(asked)) != Writer().reply(request(asked, sample=1))
     assert Writer(seed=1).reply(request(asked)) != Writer(seed=2).reply(request(asked))
@@ -70,7 +76,7 @@ def test_a_weak_writer_never_covers_the_tail_and_a_strong_one_covers_all(world: 
         for sample in range(25):
             text = writer.reply(
                 request(
-                    user_message("rewrite", window(world, 1), style="plain", question=""), sample
+                    user_message("rewrite", window(world, 1), strategy="plain", question=""), sample
                 )
             ).text
             stated |= {(s.subject, relation) for s in read(text) for relation in s.values}
@@ -84,7 +90,7 @@ def test_the_error_rate_is_what_was_set(world: World) -> None:
     writer = Writer(strength=Strength(coverage=1.0, error_rate=0.3, phrasings=6, styles=1))
     wrong = total = 0
     for index in range(len(world.documents)):
-        message = user_message("rewrite", window(world, index), style="plain", question="")
+        message = user_message("rewrite", window(world, index), strategy="plain", question="")
         for statement in read(writer.reply(request(message)).text):
             for relation, value in statement.values.items():
                 alone = not any(
@@ -122,7 +128,7 @@ def test_strategies_come_one_a_line(world: World) -> None:
 
 def test_faults_come_at_their_rates_and_are_off_by_default(world: World) -> None:
     faulty = Writer(faults=Faults(preamble=0.3, refusal=0.2, truncation=0.2))
-    asked = user_message("qa", window(world, 3), n=4)
+    asked = qa_prompt(window(world, 3), 4)
     replies = [faulty.reply(request(asked, sample)) for sample in range(200)]
     refusals = sum(reply.text.startswith("I'm sorry") for reply in replies)
     cut = sum(reply.finish_reason == "length" for reply in replies)
@@ -138,12 +144,14 @@ def test_a_document_of_another_kind_is_quoted() -> None:
         "The board approved a new dividend plan in May."
     )
     strange = Window(document_id="x", title="Annual report", number=0, text=text, tokens=30)
-    rows = json.loads(Writer().reply(request(user_message("qa", strange, n=2))).text)
+    rows = json.loads(Writer().reply(request(qa_prompt(strange, 2))).text)
     assert len(rows) == 2
     for row in rows:
         assert row["answer"] in text
     told = (
-        Writer().reply(request(user_message("rewrite", strange, style="plain", question=""))).text
+        Writer()
+        .reply(request(user_message("rewrite", strange, strategy="plain", question="")))
+        .text
     )
     assert "Net sales grew" in told
 
@@ -160,3 +168,30 @@ def test_no_training_text_uses_the_wording_of_a_paraphrased_question(world: Worl
             message = user_message("apply", window(world, index), strategy=strategy, question="")
             texts.append(Writer().reply(request(message)).text)
         assert not [p.pattern for p in patterns for text in texts if p.search(text)]
+
+
+def test_pairs_about_a_part_are_about_that_part(world: World) -> None:
+    about = window(world, 1)
+    middle = about.text.index(". ", len(about.text) // 2) + 2
+    for start, end in ((0, middle), (middle, len(about.text))):
+        words = about.text[start:end].split()
+        asked = qa_prompt(about, 8, (" ".join(words[:8]), " ".join(words[-8:])))
+        rows = json.loads(Writer().reply(request(asked)).text)
+        stated = read(about.text)[len(read(about.text[:start])) : len(read(about.text[:end]))]
+        inside = {value for s in stated for value in (*s.values.values(), s.subject)}
+        assert all(row["answer"] in inside for row in rows)
+    assert len(read(about.text[:middle])) not in (0, len(read(about.text)))
+
+
+def test_entities_are_whom_and_what_the_document_tells_of(world: World) -> None:
+    listed = json.loads(Writer().reply(request(user_message("entities", window(world, 1)))).text)
+    people = {f.subject for f in world.facts.values() if f.document == 1}
+    assert people <= set(listed["entities"])
+    assert all(name in world.documents[1].text for name in listed["entities"])
+
+
+def test_entities_of_another_kind_of_document_are_its_names() -> None:
+    text = "It was Ada Wren who told Borland Foods to merge. the end is quiet."
+    strange = Window(document_id="x", title="Report", number=0, text=text, tokens=30)
+    listed = json.loads(Writer().reply(request(user_message("entities", strange))).text)
+    assert listed["entities"] == ["Ada Wren", "Borland Foods"]

@@ -21,10 +21,19 @@ class Window:
     document_id: str
     title: str
     number: int
-    """Position in the document, from 0."""
+    """Position among the document's windows, from 0."""
+    count: int = 1
+    """How many windows the document has."""
+    start: int = 0
+    """Where in the document it starts, in characters."""
     text: str
     tokens: int
     """Estimated; also the window's weight when a budget is spread."""
+
+    @property
+    def end(self) -> int:
+        """Where in the document it ends, in characters."""
+        return self.start + len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class Method(Protocol):
     name: str
     kind: TextKind
     preparation: Preparation | None
+    window: int | None
+    """Tokens of document text that it wants in a prompt; None: all of the document."""
 
     def expected_tokens(self, window: Window) -> int:
         """Completion tokens of one reply, guessed: sizes plans, never results."""
@@ -92,8 +103,8 @@ class Method(Protocol):
     def plan(self, window: Window, known: Known, number: int) -> Request:
         """Request `number` (from 0) about a window; no two numbers give equal requests."""
 
-    def parse(self, reply: Reply) -> Parsed:
-        """The texts in a reply, and what in it could not be used."""
+    def parse(self, reply: Reply, window: Window) -> Parsed:
+        """The texts in a reply about a window, and what in it could not be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

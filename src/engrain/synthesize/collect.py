@@ -53,7 +53,7 @@ class Collector:
         if reply is None:
             return []
         fault = reply_fault(reply)
-        parsed = Parsed(faults=[fault]) if fault else method.parse(reply)
+        parsed = Parsed(faults=[fault]) if fault else method.parse(reply, window)
         parts: list[Piece | Fault] = [*parsed.pieces, *parsed.faults]
         kept = []
         request_id = self._asked[-1].request_id

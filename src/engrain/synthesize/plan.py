@@ -7,7 +7,8 @@ the figures for requests and prompts are rough; the budget in tokens is what is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from engrain.backends.settings import Price
 from engrain.store import Artifact
 from engrain.synthesize.base import Known, Method, Window
 from engrain.synthesize.methods import methods
+from engrain.synthesize.prompts import DOCUMENT_END
 from engrain.synthesize.schedule import Allotment
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.windows import estimated_tokens, windows
@@ -56,30 +58,29 @@ def estimate(
     count_tokens: Callable[[str], int] = estimated_tokens,
 ) -> Estimate:
     """Estimate the synthesis of a corpus; `count_tokens` may be a tokenizer's."""
-    cut = list(windows(artifacts.documents(corpus), settings.window))
-    wanted = [
-        entry
-        for method, share in methods(settings, seed=0)
-        for entry in _requests(method, cut, settings.budget.tokens * share)
-    ]
-    asked = [0] * len(cut)
+    planned = methods(settings, seed=0)
+    cut = {
+        tokens: list(windows(artifacts.documents(corpus), tokens))
+        for tokens in {settings.window, *(method.window for method, _ in planned)}
+    }
+    asked: Counter[str] = Counter()
     prompt = completion = 0.0
-    for window, texts, request, size in wanted:
-        asked[window] += texts
-        prompt += texts * count_tokens(request.messages[-1].content)
-        completion += texts * size
-    requests = sum(asked)
-    shareable = sum(
-        (number - 1) * count_tokens(window.text)
-        for number, window in zip(asked, cut, strict=True)
-        if number
-    )
+    for method, share in planned:
+        for texts, request, size in _requests(
+            method, cut[method.window], settings.budget.tokens * share
+        ):
+            document = request.messages[-1].content.partition(DOCUMENT_END)[0]
+            asked[document] += texts
+            prompt += texts * count_tokens(request.messages[-1].content)
+            completion += texts * size
+    requests = asked.total()
+    shareable = sum((number - 1) * count_tokens(shown) for shown, number in asked.items() if number)
     most = settings.budget.requests or requests
     part = min(1.0, most / requests) if requests else 0.0
     usage = Usage(prompt_tokens=round(prompt * part), completion_tokens=round(completion * part))
     shared = round(shareable * part)
     return Estimate(
-        windows=len(cut),
+        windows=len(cut[settings.window]),
         requests=round(requests * part),
         prompt_tokens=usage.prompt_tokens,
         prompt_tokens_shareable=shared,
@@ -93,16 +94,14 @@ def estimate(
 
 def _requests(
     method: Method, cut: Sequence[Window], tokens: float
-) -> list[tuple[int, int, Request, int]]:
-    """For each window: its position, how many requests, an example, the tokens of a reply."""
+) -> Iterator[tuple[int, Request, int]]:
+    """For each window: how many requests, an example, the tokens of a reply."""
     known = Known(questions=(_SOME_LINE,), lists=((_SOME_LINE,),))
     sizes = [method.expected_tokens(window) for window in cut]
     allotment = Allotment([window.tokens for window in cut], sizes)
     allotment.take(tokens, scale=1.0, at_least=1, at_most=None)
-    found = []
-    for position, (window, texts, size) in enumerate(zip(cut, allotment.asked, sizes, strict=True)):
-        found.append((position, texts, method.plan(window, known, 0), size))
+    for window, texts, size in zip(cut, allotment.asked, sizes, strict=True):
+        yield texts, method.plan(window, known, 0), size
         if method.preparation is not None:
             lists = method.preparation.needed(texts)
-            found.append((position, lists, method.preparation.plan(window, 0), _LIST_TOKENS))
-    return found
+            yield lists, method.preparation.plan(window, 0), _LIST_TOKENS

@@ -22,6 +22,9 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 
+DOCUMENT_END = "\n</document>"
+"""Where the document of a prompt ends: nothing in the document itself looks so."""
+
 _TAG = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
 
 
@@ -49,5 +52,8 @@ def _template(name: str) -> jinja2.Template:
 def _block(window: Window) -> str:
     title = one_line(window.title).replace('"', "'")
     return _template("document").render(
-        title=_TAG.sub("< ", title), text=_TAG.sub("< ", window.text.strip())
+        title=_TAG.sub("< ", title),
+        number=window.number,
+        count=window.count,
+        text=_TAG.sub("< ", window.text.strip()),
     )

@@ -17,6 +17,7 @@ from engrain.progress import Bar
 from engrain.synthesize.base import Known, Method, Window
 from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import Collector
+from engrain.synthesize.questions import Questions
 from engrain.synthesize.schedule import Allotment
 
 # The first round learns how long replies are, on this share of the tokens; the following ones stay
@@ -41,11 +42,8 @@ class Desk:
     backend: Backend
     ledger: Ledger
     concurrency: int
-    windows: Sequence[Window]
-    known: list[Known]
-    """For each window."""
-    questions: list[list[str]]
-    """For each window, the questions of the pairs that were kept."""
+    questions: Questions
+    """Of the pairs that were kept."""
     collector: Collector
 
     async def ask(
@@ -72,15 +70,19 @@ class Desk:
 class Rounds:
     """One method on its way to its share of the budget."""
 
-    def __init__(self, desk: Desk, method: Method, limits: Limits, bar: Bar) -> None:
+    def __init__(
+        self, desk: Desk, method: Method, windows: Sequence[Window], limits: Limits, bar: Bar
+    ) -> None:
         self._desk = desk
         self._method = method
+        self._windows = windows
+        self._known = [Known(questions=desk.questions.about(window)) for window in windows]
         self._limits = limits
         self._bar = bar
-        self._sizes = [method.expected_tokens(window) for window in desk.windows]
-        self._allotment = Allotment([window.tokens for window in desk.windows], self._sizes)
-        self._planned = [0] * len(desk.windows)
-        self._lists_tried = [0] * len(desk.windows)
+        self._sizes = [method.expected_tokens(window) for window in windows]
+        self._allotment = Allotment([window.tokens for window in windows], self._sizes)
+        self._planned = [0] * len(windows)
+        self._lists_tried = [0] * len(windows)
         self._scale = 1.0
         self._first_scale = 0.0
         self._expected = 0.0
@@ -151,7 +153,7 @@ class Rounds:
 
     def _longest(self) -> Usage:
         """What a text may use at most, before any is known."""
-        window = max(self._desk.windows, key=lambda window: window.tokens)
+        window = max(self._windows, key=lambda window: window.tokens)
         request = self._method.plan(window, Known(lists=(("",),)), 0)
         return Usage(
             prompt_tokens=len(request.messages[-1].content),
@@ -169,22 +171,22 @@ class Rounds:
         }
 
         def take(window: int, request: Request, result: Result) -> None:
-            found = desk.collector.notes(preparation, desk.windows[window], request, result)
+            found = desk.collector.notes(preparation, self._windows[window], request, result)
             if found:
-                known = desk.known[window]
-                desk.known[window] = replace(known, lists=(*known.lists, found))
+                known = self._known[window]
+                self._known[window] = replace(known, lists=(*known.lists, found))
 
         for _ in range(_TRIES):
             missing = [
                 window
                 for window in sorted(needed)
-                for _ in range(needed[window] - len(desk.known[window].lists))
+                for _ in range(needed[window] - len(self._known[window].lists))
             ]
             missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
             if not missing:
                 break
             self.from_ledger += await desk.ask(self._lists(missing), take)
-        without = {window for window in needed if not desk.known[window].lists}
+        without = {window for window in needed if not self._known[window].lists}
         self._allotment.give_up(without)
         ready = [window for window in taken if window not in without]
         return ready[: self._limits.requests_left(total(desk.collector.spent))]
@@ -193,7 +195,7 @@ class Rounds:
         preparation = self._method.preparation
         assert preparation is not None
         for window in windows:
-            yield window, preparation.plan(self._desk.windows[window], self._lists_tried[window])
+            yield window, preparation.plan(self._windows[window], self._lists_tried[window])
             self._lists_tried[window] += 1
 
     async def _write(self, taken: list[int]) -> None:
@@ -204,14 +206,15 @@ class Rounds:
                 yield (
                     window,
                     self._method.plan(
-                        desk.windows[window], desk.known[window], self._planned[window]
+                        self._windows[window], self._known[window], self._planned[window]
                     ),
                 )
                 self._planned[window] += 1
 
         def take(window: int, request: Request, result: Result) -> None:
-            kept = desk.collector.texts(self._method, desk.windows[window], request, result)
-            desk.questions[window] += [text.question for text in kept if text.question]
+            kept = desk.collector.texts(self._method, self._windows[window], request, result)
+            for text in kept:
+                desk.questions.add(self._windows[window], text)
             self._bar.advance(sum(text.tokens for text in kept))
 
         self.from_ledger += await desk.ask(planned(), take)

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ from engrain.backends.settings import Price
 from engrain.errors import UserError
 from engrain.progress import Progress
 from engrain.store import Artifact, run_stage, write_json
-from engrain.synthesize.base import Known, Method, Window
+from engrain.synthesize.base import Method, Window
 from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import Collector, clear
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
 from engrain.synthesize.plan import estimate
+from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import Desk, Rounds
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
@@ -107,11 +107,12 @@ class _Stage:
         self._price = price
         self._stopped: dict[str, str] = {}
         self._from_ledger = 0
+        self._windows: dict[int | None, list[Window]] = {}
 
     def build(self, out: Path) -> Mapping[str, Any]:
         started = time.monotonic()
         planned = estimate(self._corpus, self._settings, price=self._price)
-        cut = list(windows(artifacts.documents(self._corpus), self._settings.window))
+        cut = self._cut(self._settings.window)
         if not cut:
             raise UserError(f"synthesize: no document in {str(self._corpus.path)!r} has any text")
         guard = LeakGuard(artifacts.questions(self._corpus))
@@ -128,9 +129,7 @@ class _Stage:
                 backend=self._generator,
                 ledger=ledger,
                 concurrency=self._concurrency,
-                windows=cut,
-                known=[Known()] * len(cut),
-                questions=[[] for _ in cut],
+                questions=Questions(),
                 collector=collector,
             )
             asyncio.run(self._write(desk))
@@ -151,10 +150,8 @@ class _Stage:
         desk.collector.check_leaks(last=True)
 
     async def _run(self, desk: Desk, method: Method, limits: Limits) -> None:
-        for window, asked in enumerate(desk.questions):
-            desk.known[window] = replace(desk.known[window], questions=tuple(dict.fromkeys(asked)))
         with self._progress.bar(f"synthesize {method.name}", round(limits.tokens), "tokens") as bar:
-            rounds = Rounds(desk, method, limits, bar)
+            rounds = Rounds(desk, method, self._cut(method.window), limits, bar)
             reason = await rounds.run()
         self._from_ledger += rounds.from_ledger
         kept = desk.collector.spent[method.name].kept_tokens
@@ -170,6 +167,12 @@ class _Stage:
                 f"synthesize: {method.name} stopped at {kept:,} of {round(limits.tokens):,} "
                 f"tokens: {reason}"
             )
+
+    def _cut(self, tokens: int | None) -> list[Window]:
+        """The corpus in windows of this size; most methods share one."""
+        if tokens not in self._windows:
+            self._windows[tokens] = list(windows(artifacts.documents(self._corpus), tokens))
+        return self._windows[tokens]
 
     def _warn(self, guard: LeakGuard, cut: list[Window]) -> None:
         found = [window for window in cut if guard.find(window.text)]

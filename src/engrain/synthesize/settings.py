@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engrain.settings import Settings
+
+DocumentMethod = Literal["rewrite", "entigraph", "active_reading", "spa", "stretched"]
+
+_SMALLEST_WINDOW = 50
+_ONLY_FOR: dict[str, DocumentMethod] = {
+    "strategies": "active_reading",
+    "texts_per_list": "active_reading",
+    "pieces": "stretched",
+}
 
 
 class QASettings(Settings):
@@ -20,25 +29,61 @@ class QASettings(Settings):
     pairs_per_call: int = Field(8, ge=1)
     """Pairs asked for in one request. More share one reading of the document; fewer are more
     varied."""
+    part: int | None = Field(300, ge=20)
+    """Approximate tokens of the stretch of a window that one request asks about, each in turn, so
+    that every part of a document is asked about as often; none: the generator chooses."""
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(2048, ge=1)
 
 
 class DocumentSettings(Settings):
-    """Synthetic documents."""
+    """Synthetic documents of one method."""
 
-    method: Literal["rewrite", "active_reading"] = "active_reading"
+    method: DocumentMethod = "active_reading"
+    """`rewrite` (four styles, WRAP), `entigraph` (entities in pairs and triples), `active_reading`
+    (strategies made for the document), `spa` (seven forms of study text), `stretched` (the document
+    itself, with reasoning between its pieces)."""
     focal: bool = True
     """Focus each text on one synthetic question (Focal Rewriting)."""
     share: float = Field(0.5, ge=0, le=1)
     """Of the token budget."""
+    window: int | Literal["document"] | None = Field(None)
+    """Approximate tokens of document text in one prompt, or `document` for all of it; none: as
+    `synthesis.window`."""
+    strategies: Literal["task_agnostic", "task_specific"] = "task_agnostic"
+    """Only active_reading: strategies for all that the document says, or for the questions that an
+    examiner might ask."""
     texts_per_list: int = Field(16, ge=1)
-    """Active Reading: texts written from one list of strategies before a fresh list is asked
+    """Only active_reading: texts written from one list of strategies before a fresh list is asked
     for."""
+    pieces: int = Field(8, ge=2)
+    """Only stretched: pieces into which a window is cut; the generator writes what leads from each
+    to the next."""
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(4096, ge=1)
+
+    @field_validator("window")
+    @classmethod
+    def _wide_enough(cls, window: int | str | None) -> int | str | None:
+        if isinstance(window, int) and window < _SMALLEST_WINDOW:
+            raise ValueError(f"a window has at least {_SMALLEST_WINDOW} tokens")
+        return window
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> DocumentSettings:
+        for name in sorted(self.model_fields_set):
+            owner = _ONLY_FOR.get(name, self.method)
+            if (
+                owner != self.method
+                and getattr(self, name) != type(self).model_fields[name].default
+            ):
+                raise ValueError(
+                    f"{name} is a setting of method {owner!r}, not of {self.method!r}; "
+                    "take it out, or change the method"
+                )
+        return self
 
 
 class BudgetSettings(Settings):
@@ -55,24 +100,39 @@ class SynthesisSettings(Settings):
     """The synthesis stage."""
 
     qa: QASettings = QASettings()
-    documents: DocumentSettings = DocumentSettings()
+    documents: DocumentSettings | tuple[DocumentSettings, ...] = DocumentSettings()
+    """One method, or a list of several with a share each."""
     budget: BudgetSettings
-    window: int = Field(1500, ge=50)
+    window: int = Field(1500, ge=_SMALLEST_WINDOW)
     """Approximate tokens of document text in one prompt; a longer document is cut at its
     paragraphs."""
     leak_limit: float = Field(0.01, ge=0, le=1)
     """Share of synthetic texts that may contain an evaluation question before the run fails. None
     is ever kept."""
 
+    @property
+    def writers(self) -> tuple[DocumentSettings, ...]:
+        """The document methods, in the recipe's order."""
+        return self.documents if isinstance(self.documents, tuple) else (self.documents,)
+
     @model_validator(mode="after")
     def _consistent(self) -> SynthesisSettings:
-        total = self.qa.share + self.documents.share
+        shares = [writer.share for writer in self.writers]
+        total = self.qa.share + sum(shares)
         if abs(total - 1) > 1e-9:
+            said = " and ".join(f"{share!r}" for share in shares) or "none"
             raise ValueError(
                 f"synthesis.qa.share {self.qa.share!r} and "
-                f"synthesis.documents.share {self.documents.share!r} add up to {total:g}; make it 1"
+                f"synthesis.documents.share {said} add up to {total:g}; make it 1"
             )
-        if self.documents.share > 0 and self.documents.focal and self.qa.share == 0:
+        names = [writer.method for writer in self.writers]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"synthesis.documents names method {twice!r} twice; give it one entry with both "
+                "shares, or make two runs"
+            )
+        if self.qa.share == 0 and any(writer.share > 0 and writer.focal for writer in self.writers):
             raise ValueError(
                 "synthesis.documents.focal is true but synthesis.qa.share is 0, "
                 "so there are no questions to focus on; set focal to false or give qa a share"

@@ -19,6 +19,7 @@ _CUTS = (
     re.compile(r"(?<=[.!?])\s+"),
     re.compile(r"\s+"),
 )
+_SOLID = re.compile(r"\S")
 
 
 def estimated_tokens(text: str) -> int:
@@ -26,39 +27,45 @@ def estimated_tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
-def windows(documents: Iterable[Document], tokens: int) -> Iterator[Window]:
-    """The windows of all documents, of at most about `tokens`, in order.
+def windows(documents: Iterable[Document], tokens: int | None) -> Iterator[Window]:
+    """The windows of all documents, of at most about `tokens` (None: whole), in order.
 
     A document without text has none. The windows of one document are of similar size: a document
     slightly too long for one gives two halves, not a whole and a scrap.
     """
     for document in documents:
-        for number, text in enumerate(_cut(document.text.strip(), tokens * CHARACTERS_PER_TOKEN)):
+        spans = list(cut(document.text, tokens))
+        for number, (start, end) in enumerate(spans):
+            text = document.text[start:end]
             yield Window(
                 document_id=document.id,
                 title=document.title,
                 number=number,
+                count=len(spans),
+                start=start,
                 text=text,
                 tokens=estimated_tokens(text),
             )
 
 
-def _cut(text: str, most: int) -> Iterator[str]:
-    while text:
-        pieces = math.ceil(len(text) / most)
-        if pieces == 1:
-            yield text
-            return
-        end = _end(text, math.ceil(len(text) / pieces), most)
-        yield text[:end].rstrip()
-        text = text[end:].lstrip()
+def cut(text: str, tokens: int | None) -> Iterator[tuple[int, int]]:
+    """Stretches (start, end) of at most about `tokens`, in order: all but the space around them."""
+    end = len(text.rstrip())
+    most = end if tokens is None else tokens * CHARACTERS_PER_TOKEN
+    found = _SOLID.search(text)
+    while found is not None:
+        start = found.start()
+        pieces = math.ceil((end - start) / most)
+        stop = end if pieces == 1 else _stop(text, start, math.ceil((end - start) / pieces), most)
+        yield start, start + len(text[start:stop].rstrip())
+        found = _SOLID.search(text, stop)
 
 
-def _end(text: str, wanted: int, most: int) -> int:
-    """Where the first window ends: the best cut near `wanted`, in any case within `most`."""
-    lowest = wanted // 2
-    for cut in _CUTS:
-        places = [found.start() for found in cut.finditer(text, lowest, most)]
-        if places:
-            return min(places, key=lambda place: abs(place - wanted))
-    return wanted
+def _stop(text: str, start: int, wanted: int, most: int) -> int:
+    """Where a window ends: the best place near `wanted` characters, in any case within `most`."""
+    for place in _CUTS:
+        lowest, highest = start + wanted // 2, start + most
+        ends = [found.start() for found in place.finditer(text, lowest, highest)]
+        if ends:
+            return min(ends, key=lambda end: abs(end - start - wanted))
+    return start + wanted

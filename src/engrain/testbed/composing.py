@@ -189,7 +189,23 @@ def style_of(strategy: str) -> str:
     for name, template in STRATEGIES.items():
         if strategy.startswith(template.split("{who}")[0].rstrip()):
             return name
-    return "notes" if "list" in strategy.lower() or "terse" in strategy.lower() else "prose"
+    asked = strategy.lower()
+    return next((style for word, style in _STYLE_WORDS.items() if word in asked), "prose")
+
+
+_STYLE_WORDS = {
+    "list": "notes",
+    "terse": "notes",
+    "key concepts": "notes",
+    "mind map": "notes",
+    "implications": "linked",
+    "; ": "linked",
+    "conversation": "dialogue",
+    "discussion": "dialogue",
+    "critical thinking": "dialogue",
+    "lesson": "dialogue",
+}
+"""What a wanted style or form is recognised by; `; ` joins the entities that are to be related."""
 
 
 def by_salience(statements: Sequence[Statement]) -> list[Statement]:

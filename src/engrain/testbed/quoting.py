@@ -19,12 +19,24 @@ _MOST_WORDS = 60
 """Of a sentence in a pair: what follows is left out."""
 _ANSWER_WORDS = 6
 _MOST_SENTENCES = 12
+_NAME = re.compile(r"(?<![.!?:\"'] )(?<!^)\b[A-Z][a-z]+(?: [A-Z][a-z]+)*", re.MULTILINE)
+_MOST_NAMES = 12
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of at least five words, without their line breaks."""
     found = (" ".join(part.split()) for part in _SENTENCE_END.split(text))
     return [sentence for sentence in found if len(sentence.split()) >= _FEWEST_WORDS]
+
+
+def capitalised(text: str) -> list[str]:
+    """Names as they look in English: runs of capitalised words, those after a full stop left out.
+
+    Of a text without any, its longest words.
+    """
+    found = [match[0] for match in _NAME.finditer(text)]
+    longest = sorted(set(re.findall(r"\w+", text)), key=lambda word: (-len(word), word))
+    return list(dict.fromkeys(found or longest))[:_MOST_NAMES]
 
 
 def quoted_pairs(title: str, text: str, count: int, rng: Random) -> list[Pair]:

@@ -25,12 +25,17 @@ from engrain.testbed.composing import (
     make_pair,
     style_of,
 )
-from engrain.testbed.quoting import quoted_pairs, quoted_text
+from engrain.testbed.grammar import RELATIONS
+from engrain.testbed.quoting import capitalised, quoted_pairs, quoted_text
 from engrain.testbed.reading import Statement, read, understand
 
 _DOCUMENT = re.compile(
-    r'<document title="(?P<title>.*?)">\n(?P<text>.*?)\n</document>\s*(?P<task>.*)', re.DOTALL
+    r'<document title="(?P<title>.*?)"(?: part="[^"]*")?>\n'
+    r"(?P<text>.*?)\n</document>\s*(?P<task>.*)",
+    re.DOTALL,
 )
+_PART = re.compile(r'^Part: from "(.*)" to "(.*)"$', re.MULTILINE)
+_GAP = re.compile(r" ?\[gap \d+\] ?")
 _FIELD = r"^{name}: (.+)$"
 _CHARACTERS_PER_TOKEN = 4
 _USUAL_PAIRS = 5
@@ -115,25 +120,34 @@ class Writer:
         if match is None:
             return "Please give me a document and a task."
         title, text, task = match["title"], match["text"], match["task"]
-        if task.startswith("Task: question-answer pairs"):
-            return self._pairs(title, text, _number(task), rng)
-        if task.startswith("Task: study strategies"):
+        name = task.partition("\n")[0].removeprefix("Task: ")
+        if name == "question-answer pairs":
+            return self._pairs(title, text, task, rng)
+        if name.startswith("study strategies"):
             return self._strategies(title, text, rng)
-        if task.startswith(("Task: rewrite", "Task: apply a study strategy")):
-            wanted = _field(task, "Strategy") or _field(task, "Style")
-            return self._text(title, text, wanted, _field(task, "Focus on the question"), rng)
+        if name == "entities":
+            return self._entities(title, text)
+        if name == "fill the gaps":
+            return self._insertions(title, text, rng)
+        fields = {"rewrite": "Style", "relate entities": "Entities", "study text": "Form"}
+        fields["apply a study strategy"] = "Strategy"
+        if name in fields:
+            wanted, focus = _field(task, fields[name]), _field(task, "Focus on the question")
+            return self._text(title, text, wanted, focus, rng)
         return f"I have read {title}. What should I do with it?"
 
-    def _pairs(self, title: str, text: str, count: int, rng: Random) -> str:
-        hand, known = self._hand(rng), self._noticed(text)
+    def _pairs(self, title: str, text: str, task: str, rng: Random) -> str:
+        hand, known, count = self._hand(rng), self._noticed(text), _number(task)
+        start, end = _part(text, task)
         pairs: list[Pair] = []
         if known:
-            order = rng.sample(known, len(known))
+            about = known[len(self._noticed(text[:start])) : len(self._noticed(text[:end]))]
+            order = rng.sample(about or known, len(about or known))
             for i in range(count):
                 statement = hand.misread(order[i % len(order)], known)
                 pairs.append(make_pair(hand, statement, known))
         else:
-            pairs = quoted_pairs(title, text, count, rng)
+            pairs = quoted_pairs(title, text[start:end], count, rng)
         rows = [
             {"question": p.question, "explanation": p.explanation, "answer": p.answer}
             for p in pairs
@@ -151,13 +165,44 @@ class Writer:
         lines = [STRATEGIES[name].format(who=who) for who in subjects for name in names]
         return "\n".join(f"## {line}" for line in rng.sample(lines, len(lines)))
 
+    def _entities(self, title: str, text: str) -> str:
+        """Whom and what it notices: subjects, and the people and places among the values."""
+        known = self._noticed(text)
+        names = [s.subject for s in known]
+        for statement in known:
+            for relation, value in statement.values.items():
+                if RELATIONS[relation].kind in ("person", "place", "house"):
+                    names.append(value)
+        if not names:
+            names = capitalised(text)
+        found = list(dict.fromkeys(names))
+        about = ", ".join(found[:3])
+        return json.dumps(
+            {"summary": f'"{title}" tells of {about}.', "entities": found}, ensure_ascii=False
+        )
+
+    def _insertions(self, title: str, text: str, rng: Random) -> str:
+        """For each gap, something of what stands around it in other words."""
+        hand, pieces, rows = self._hand(rng), _GAP.split(text), []
+        for number in range(1, len(pieces)):
+            around = f"{pieces[number - 1]}\n\n{pieces[number]}"
+            known = self._noticed(around)
+            chosen = by_salience(rng.sample(known, min(3, len(known))))
+            written = (
+                STYLES["linked"](hand, [hand.misread(s, known) for s in chosen])
+                if chosen
+                else quoted_text(title, around, "", rng)
+            )
+            rows.append({"gap": number, "text": written})
+        return json.dumps(rows, ensure_ascii=False, indent=1)
+
     def _text(self, title: str, text: str, wanted: str, focus: str, rng: Random) -> str:
         hand, known = self._hand(rng), self._noticed(text)
         if not known:
             return quoted_text(title, text, focus, rng)
         name = style_of(wanted)
         style = STYLES[name if name in list(STYLES)[: self._strength.styles] else "prose"]
-        about = [s for s in known if s.subject in wanted] or known
+        about = [s for s in known if _names_any(wanted, s)] or known
         if focus:
             return self._focused(style, hand, focus, about, known)
         chosen = [
@@ -229,6 +274,22 @@ def _in_order(
 def _field(task: str, name: str) -> str:
     match = re.search(_FIELD.format(name=name), task, re.MULTILINE)
     return match[1].strip() if match else ""
+
+
+def _part(text: str, task: str) -> tuple[int, int]:
+    """Where the part stands that the task names; the whole text where it names none."""
+    match = _PART.search(task)
+    if match is None:
+        return 0, len(text)
+    first, last = (
+        re.search(r"\s+".join(map(re.escape, words.split())), text) for words in match.groups()
+    )
+    return first.start() if first else 0, last.end() if last else len(text)
+
+
+def _names_any(wanted: str, statement: Statement) -> bool:
+    named = statement.subject in wanted
+    return named or any(value in wanted.split("; ") for value in statement.values.values())
 
 
 def _number(task: str) -> int:
