@@ -8,6 +8,7 @@ in a thread, so the event loop lives.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from engrain.backends.base import Message, Reply, Request, Sampling, Usage
+from engrain.backends.gathering import Call, Gathering
 from engrain.errors import RequestError, UserError
 from engrain.models import first_line, quiet
 
@@ -33,10 +35,6 @@ _ROWS, _POSITIONS = 64, 65_536
 # On a CPU larger batches fall out of its caches: 64 prompts of 400 tokens were read at 13K
 # tokens/s, 32 at 19K (the testbed's student, 2 cores, medians of 3).
 _CPU_POSITIONS = 16_384
-
-# Seconds to wait for more calls before a batch is cut: nothing beside a batch, and enough for a
-# stage to queue its own.
-_GATHER = 0.002
 
 _PLAIN_TURN = "\nUser:"
 
@@ -76,9 +74,7 @@ class TransformersBackend:
         fitting = _CPU_POSITIONS if self._device == "cpu" else _POSITIONS
         self._positions = positions or fitting
         self._loaded: _Loaded | None = None
-        self._waiting: list[_Call] = []
-        self._taken: list[_Call] = []
-        self._server: asyncio.Task[None] | None = None
+        self._gathering = Gathering(self._answer)
 
     @property
     def model(self) -> str:
@@ -92,50 +88,20 @@ class TransformersBackend:
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request, in a batch with those that wait at the same time."""
-        call = _Call(request, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        if (
-            self._server is None
-            or self._server.done()
-            or self._server.get_loop() is not call.reply.get_loop()
-        ):
-            self._server = asyncio.create_task(self._serve())
-            self._server.add_done_callback(self._served)
-        return await call.reply
+        return await self._gathering.submit(request)
 
     async def aclose(self) -> None:
         """Free the model; a later request loads it again."""
-        server, self._server = self._server, None
-        if server is not None and not server.done():
-            server.cancel()
-            await asyncio.gather(server, return_exceptions=True)
+        await self._gathering.aclose()
         self._loaded = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    async def _serve(self) -> None:
-        """Answer until nobody waits."""
+    async def _answer(self, waiting: Sequence[Call]) -> None:
         await self.check()
         assert self._loaded is not None
-        while True:
-            await asyncio.sleep(_GATHER)
-            self._taken, self._waiting = self._waiting, []
-            if not self._taken:
-                return
-            await self._answer(self._loaded, self._taken)
-
-    def _served(self, server: asyncio.Task[None]) -> None:
-        """Whatever ended the serving, nobody waits for ever."""
-        unanswered = [call for call in self._taken + self._waiting if not call.reply.done()]
-        if server.cancelled():
-            for call in unanswered:
-                call.reply.cancel()
-        elif (error := server.exception()) is not None:
-            for call in unanswered:
-                call.fail(error)
-            self._waiting = []
-
-    async def _answer(self, loaded: _Loaded, calls: list[_Call]) -> None:
+        loaded = self._loaded
+        calls = [_Encoded(call) for call in waiting]
         await asyncio.to_thread(_encode, loaded, calls)
         ready = [call for call in calls if call.ready(loaded)]
         ready.sort(key=lambda call: (call.sampling_key, len(call.prompt)))
@@ -146,7 +112,7 @@ class TransformersBackend:
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 if len(batch) == 1:
-                    batch[0].fail(
+                    batch[0].call.fail(
                         RequestError(
                             f"out of memory on a prompt of {len(batch[0].prompt)} tokens ({error})"
                         )
@@ -156,9 +122,9 @@ class TransformersBackend:
                 continue
             ready = ready[len(batch) :]
             for call, reply in zip(batch, replies, strict=True):
-                call.give(reply)
+                call.call.give(reply)
 
-    def _batch(self, ready: list[_Call]) -> int:
+    def _batch(self, ready: list[_Encoded]) -> int:
         """How many of the first calls fit one batch: same sampling, not too many positions."""
         size = 1
         while size < min(len(ready), self._rows):
@@ -170,40 +136,32 @@ class TransformersBackend:
         return size
 
 
-class _Call:
-    """One request that waits, its prompt as tokens, and where its reply goes."""
+class _Encoded:
+    """A call with its prompt as tokens."""
 
-    def __init__(self, request: Request, reply: asyncio.Future[Reply]) -> None:
-        self.request = request
-        self.reply = reply
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.request = call.request
         self.prompt: list[int] = []
         self.error: RequestError | None = None
-        sampling = request.sampling
+        sampling = call.request.sampling
         self.sampling_key = (sampling.max_tokens, sampling.temperature, sampling.top_p)
 
     def ready(self, loaded: _Loaded) -> bool:
         if self.error is not None:
-            self.fail(self.error)
-        if self.reply.done():
+            self.call.fail(self.error)
+        if self.call.answered:
             return False
         needed, most = len(self.prompt) + self.request.sampling.max_tokens, loaded.positions
         if most is None or needed <= most:
             return True
-        self.fail(
+        self.call.fail(
             RequestError(
                 f"the prompt has {len(self.prompt)} tokens and max_tokens is "
                 f"{self.request.sampling.max_tokens}, but the model has {most} positions"
             )
         )
         return False
-
-    def give(self, reply: Reply) -> None:
-        if not self.reply.done():
-            self.reply.set_result(reply)
-
-    def fail(self, error: BaseException) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +173,7 @@ class _Loaded:
     positions: int | None
     """Most tokens of prompt and reply together; None where the architecture sets no limit."""
 
-    def generate(self, batch: list[_Call]) -> list[Reply]:
+    def generate(self, batch: list[_Encoded]) -> list[Reply]:
         sampling = batch[0].request.sampling
         width = max(len(call.prompt) for call in batch)
         device = self.network.device
@@ -247,7 +205,7 @@ class _Loaded:
             for call, row in zip(batch, written, strict=True)
         ]
 
-    def _reply(self, call: _Call, written: list[int]) -> Reply:
+    def _reply(self, call: _Encoded, written: list[int]) -> Reply:
         end = next((at for at, token in enumerate(written) if token in self.stops), None)
         text = self.tokenizer.decode(written[:end], skip_special_tokens=True)
         if self.tokenizer.chat_template is None:
@@ -288,7 +246,7 @@ def _sampler(
     return LogitsProcessorList(steps)
 
 
-def _encode(loaded: _Loaded, calls: list[_Call]) -> None:
+def _encode(loaded: _Loaded, calls: list[_Encoded]) -> None:
     for call in calls:
         try:
             call.prompt = _prompt(loaded.tokenizer, call.request.messages)
