@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from engrain.backends.base import Backend, Request, Usage
 from engrain.backends.ledger import Ledger
 from engrain.backends.run import Result, complete_all
 from engrain.progress import Bar
 from engrain.synthesize.base import Known, Method, Window
-from engrain.synthesize.budget import Limits, total
+from engrain.synthesize.budget import Gate, Limits, total
 from engrain.synthesize.collect import Collector
+from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.schedule import Allotment
 
 # The first round learns how long replies are, on this share of the tokens; the following ones stay
@@ -42,31 +43,50 @@ class Desk:
     ledger: Ledger
     concurrency: int
     windows: Sequence[Window]
-    known: list[Known]
-    """For each window."""
-    questions: list[list[str]]
-    """For each window, the questions of the pairs that were kept."""
+    known: Notebook
     collector: Collector
 
     async def ask(
-        self, planned: Iterator[tuple[int, Request]], take: Callable[[int, Request, Result], None]
+        self,
+        planned: Iterator[tuple[int, Request]],
+        take: Callable[[int, Request, Result], None],
+        gate: Gate,
     ) -> int:
-        """Make the requests, each with its window; returns how many the ledger answered."""
-        waiting: deque[int] = deque()
+        """Make the requests, each with its window, as far as the gate lets them through.
 
-        def requests() -> Iterator[Request]:
-            for window, request in planned:
+        Returns how many the ledger answered.
+        """
+        waiting: deque[int] = deque()
+        more = True
+
+        def admitted() -> Iterator[Request]:
+            nonlocal more
+            while gate.open():
+                entry = next(planned, None)
+                if entry is None:
+                    more = False
+                    return
+                window, request = entry
                 waiting.append(window)
+                gate.enter(request)
                 yield request
 
-        tally = await complete_all(
-            self.backend,
-            requests(),
-            ledger=self.ledger,
-            concurrency=self.concurrency,
-            on_done=lambda request, result: take(waiting.popleft(), request, result),
-        )
-        return tally.from_ledger
+        def done(request: Request, result: Result) -> None:
+            take(waiting.popleft(), request, result)
+            gate.leave(request)
+
+        from_ledger = 0
+        # Where the gate shuts before the end, it may open again once those in flight are counted.
+        while more and gate.open():
+            tally = await complete_all(
+                self.backend,
+                admitted(),
+                ledger=self.ledger,
+                concurrency=self.concurrency,
+                on_done=done,
+            )
+            from_ledger += tally.from_ledger
+        return from_ledger
 
 
 class Rounds:
@@ -99,9 +119,11 @@ class Rounds:
             if not taken:
                 break
             before = spent.kept_tokens
-            await self._write(taken)
+            made = await self._write(taken)
+            if not made:
+                break
             self._desk.collector.check_leaks(last=False)
-            reason = self._judge(taken, spent.kept_tokens - before)
+            reason = self._judge(made, spent.kept_tokens - before)
         if spent.kept_tokens >= _REACHED * self._limits.tokens:
             return ""
         return reason or self._exhausted()
@@ -171,20 +193,20 @@ class Rounds:
         def take(window: int, request: Request, result: Result) -> None:
             found = desk.collector.notes(preparation, desk.windows[window], request, result)
             if found:
-                known = desk.known[window]
-                desk.known[window] = replace(known, lists=(*known.lists, found))
+                desk.known.add_list(window, found)
 
         for _ in range(_TRIES):
             missing = [
                 window
                 for window in sorted(needed)
-                for _ in range(needed[window] - len(desk.known[window].lists))
+                for _ in range(needed[window] - desk.known.lists(window))
             ]
             missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
             if not missing:
                 break
-            self.from_ledger += await desk.ask(self._lists(missing), take)
-        without = {window for window in needed if not desk.known[window].lists}
+            gate = Gate(self._limits, desk.collector.spent)
+            self.from_ledger += await desk.ask(self._lists(missing), take, gate)
+        without = {window for window in needed if not desk.known.lists(window)}
         self._allotment.give_up(without)
         ready = [window for window in taken if window not in without]
         return ready[: self._limits.requests_left(total(desk.collector.spent))]
@@ -193,28 +215,29 @@ class Rounds:
         preparation = self._method.preparation
         assert preparation is not None
         for window in windows:
-            yield window, preparation.plan(self._desk.windows[window], self._lists_tried[window])
+            number = self._lists_tried[window]
             self._lists_tried[window] += 1
+            yield window, preparation.plan(self._desk.windows[window], number)
 
-    async def _write(self, taken: list[int]) -> None:
-        desk = self._desk
+    async def _write(self, taken: list[int]) -> list[int]:
+        """Ask for texts about these windows; returns those that were asked about."""
+        desk, made = self._desk, []
 
         def planned() -> Iterator[tuple[int, Request]]:
             for window in taken:
-                yield (
-                    window,
-                    self._method.plan(
-                        desk.windows[window], desk.known[window], self._planned[window]
-                    ),
-                )
+                number = self._planned[window]
                 self._planned[window] += 1
+                made.append(window)
+                yield window, self._method.plan(desk.windows[window], desk.known[window], number)
 
         def take(window: int, request: Request, result: Result) -> None:
             kept = desk.collector.texts(self._method, desk.windows[window], request, result)
-            desk.questions[window] += [text.question for text in kept if text.question]
+            desk.known.add_questions(window, [text.question for text in kept if text.question])
             self._bar.advance(sum(text.tokens for text in kept))
 
-        self.from_ledger += await desk.ask(planned(), take)
+        gate = Gate(self._limits, desk.collector.spent, keeps=self._method.name)
+        self.from_ledger += await desk.ask(planned(), take, gate)
+        return made
 
     def _judge(self, taken: list[int], gained: int) -> str:
         """Learn from a round; returns why there should be no other, empty where there should."""
@@ -239,6 +262,7 @@ class Rounds:
         everything = total(self._desk.collector.spent)
         if self._limits.requests_left(everything) == 0:
             return "the limit on requests was reached"
-        if self._limits.usd is not None and self._affordable() == 0:
+        paid = not Gate(self._limits, self._desk.collector.spent).open()
+        if self._limits.usd is not None and (paid or self._affordable() == 0):
             return "the limit on money was reached"
         return "no window had anything more to ask for"

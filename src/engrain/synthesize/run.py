@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,18 @@ from engrain.backends.settings import Price
 from engrain.errors import UserError
 from engrain.progress import Progress
 from engrain.store import Artifact, run_stage, write_json
-from engrain.synthesize.base import Known, Method, Window
+from engrain.synthesize.base import Method, Window
 from engrain.synthesize.budget import Limits, total
-from engrain.synthesize.collect import Collector, clear
+from engrain.synthesize.collect import LEDGER, Collector, clear
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
+from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.rounds import Desk, Rounds
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import windows
 
-LEDGER = "ledger.sqlite"
 USAGE = "usage.json"
 
 
@@ -117,27 +116,29 @@ class _Stage:
         guard = LeakGuard(artifacts.questions(self._corpus))
         self._warn(guard, cut)
         clear(out)
-        collector = Collector(
-            out,
-            model=self._generator.model,
-            verifier=Verifier(guard),
-            leak_limit=self._settings.leak_limit,
-        )
-        with Ledger(out / LEDGER) as ledger:
+        with (
+            Ledger(out / LEDGER) as ledger,
+            Notebook(out, len(cut)) as known,
+            Collector(
+                out,
+                model=self._generator.model,
+                verifier=Verifier(guard),
+                leak_limit=self._settings.leak_limit,
+            ) as collector,
+        ):
             desk = Desk(
                 backend=self._generator,
                 ledger=ledger,
                 concurrency=self._concurrency,
                 windows=cut,
-                known=[Known()] * len(cut),
-                questions=[[] for _ in cut],
+                known=known,
                 collector=collector,
             )
             asyncio.run(self._write(desk))
-        collector.write()
+            collector.write()
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
-        return self._counts(collector, cut)
+        return self._counts(collector, cut, out)
 
     async def _write(self, desk: Desk) -> None:
         budget, so_far = self._settings.budget, 0.0
@@ -151,8 +152,7 @@ class _Stage:
         desk.collector.check_leaks(last=True)
 
     async def _run(self, desk: Desk, method: Method, limits: Limits) -> None:
-        for window, asked in enumerate(desk.questions):
-            desk.known[window] = replace(desk.known[window], questions=tuple(dict.fromkeys(asked)))
+        desk.known.tell()
         with self._progress.bar(f"synthesize {method.name}", round(limits.tokens), "tokens") as bar:
             rounds = Rounds(desk, method, limits, bar)
             reason = await rounds.run()
@@ -192,28 +192,24 @@ class _Stage:
             "stopped": self._stopped,
         }
 
-    def _counts(self, collector: Collector, cut: list[Window]) -> dict[str, Any]:
+    def _counts(self, collector: Collector, cut: list[Window], out: Path) -> dict[str, Any]:
         everything = total(collector.spent)
-        kinds: Counter[str] = Counter()
-        for texts in collector.kept.values():
-            for text in texts:
-                kinds[text.kind] += text.tokens
         return {
             "documents": len({window.document_id for window in cut}),
             "windows": len(cut),
             "requests": everything.requests,
             "failures": everything.failures,
-            "texts": {name: len(texts) for name, texts in sorted(collector.kept.items())},
-            "tokens": dict(sorted(kinds.items())),
-            "rejected": dict(sorted(collector.reasons.items())),
+            "texts": collector.kept,
+            "tokens": dict(sorted(collector.kinds.items())),
+            "rejected": dict(sorted(collector.rejections().items())),
             "stopped": self._stopped,
-            artifacts.TEXTS_FINGERPRINT: collector.fingerprint(),
+            artifacts.TEXTS_FINGERPRINT: artifacts.fingerprint_texts(artifacts.texts_in(out)),
         }
 
 
 def _most_common(collector: Collector, method: Method) -> str:
     names = {method.name} | ({method.preparation.name} if method.preparation else set())
-    reasons = Counter(row.reason for name in names for row in collector.rejected[name])
+    reasons = sum((collector.reasons[name] for name in names), Counter[str]())
     return (
         ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3))
         or "no reply at all"
