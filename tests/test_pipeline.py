@@ -22,7 +22,7 @@ from engrain.errors import UserError
 from engrain.planning import plan
 from engrain.progress import Silent
 from engrain.recipe import Recipe, validate
-from engrain.store import load
+from engrain.store import load, locked
 from engrain.testbed import world
 from engrain.testbed.server import Faults, serving
 from engrain.testbed.writer import Writer
@@ -262,8 +262,8 @@ def test_without_questions_synthetic_ones_are_held_out_of_training_and_the_repor
 
 
 def test_a_second_process_on_the_same_folder_is_refused_with_a_sentence(tmp_path):
-    with pipeline.locked(tmp_path):
-        script = "import sys; from pathlib import Path; from engrain.pipeline import locked\n"
+    with locked(tmp_path):
+        script = "import sys; from pathlib import Path; from engrain.store import locked\n"
         script += "with locked(Path(sys.argv[1])): print('in')"
         done = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)],
@@ -274,7 +274,7 @@ def test_a_second_process_on_the_same_folder_is_refused_with_a_sentence(tmp_path
         )
     assert done.returncode == 1
     assert f"UserError: process {os.getpid()} is working in {str(tmp_path)!r}" in done.stderr
-    with pipeline.locked(tmp_path):
+    with locked(tmp_path):
         pass
 
 

@@ -55,7 +55,12 @@ def skipped(corpus: Artifact) -> Iterator[Skipped]:
 
 def texts(synthetic: Artifact) -> Iterator[SyntheticText]:
     """The kept synthetic texts: method by method in alphabetical order, each as it was written."""
-    return _folder(synthetic.path / KEPT, SyntheticText)
+    return texts_in(synthetic.path)
+
+
+def texts_in(directory: Path) -> Iterator[SyntheticText]:
+    """As `texts`, of an artifact that has no record yet."""
+    return _folder(directory / KEPT, SyntheticText)
 
 
 def rejected(synthetic: Artifact) -> Iterator[Rejected]:

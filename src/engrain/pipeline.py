@@ -7,10 +7,7 @@ the run's folder. Knows nothing of what a stage computes.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from engrain.models import load_tokenizer, model_identity
 from engrain.progress import Progress
 from engrain.recipe import TESTBED_STUDENT, Recipe, dump
 from engrain.records import ARMS, ArmName, Document, Question, SyntheticText
-from engrain.store import Artifact, run_stage, write_rows, write_text
+from engrain.store import Artifact, locked, run_stage, write_rows, write_text
 
 # Every stage is imported where it runs: torch, transformers, openai and matplotlib take seconds to
 # load, and a run that stops earlier need not wait for them.
@@ -41,6 +38,8 @@ from engrain.store import Artifact, run_stage, write_rows, write_text
 STAGES = ("corpus", "synthesize", "mix", "train", "evaluate", "analyze", "report")
 
 UNTRAINED = "untrained"
+SYNTHETIC = "synthetic"
+"""In the run's folder: the artifact of the synthesis, with its ledger."""
 RECIPE_FILE = "recipe.yaml"
 """In the run's folder: the recipe it was last run with, every setting spelt out."""
 # The reader batches 64 prompts of similar length; from several batches' worth it can choose.
@@ -76,37 +75,6 @@ def run(recipe: Recipe, out: Path, *, progress: Progress, until: str = "report")
     with locked(out):
         write_text(out / RECIPE_FILE, dump(recipe))
         return _Run(recipe, out, wanted, progress).all()
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the run's folder for this process; the system lets go of it however the process ends.
-
-    Raises UserError where another process holds it.
-    """
-    path = out / ".lock"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write to the run's folder {str(out)!r} ({error.strerror}); "
-            "choose another --out"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            raise UserError(
-                f"process {owner} is working in {str(out)!r}; "
-                "wait until it ends, or choose another --out"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
 
 
 class _Run:
@@ -153,7 +121,7 @@ class _Run:
             corpus,
             generator,
             self.recipe.synthesis,
-            self.out / "synthetic",
+            self.out / SYNTHETIC,
             seed=self.recipe.seed,
             concurrency=settings.concurrency,
             price=settings.price,

@@ -1,26 +1,35 @@
-"""What a recipe would cost, before anything is paid for: requests, tokens, money, training.
+"""What a recipe would cost, before it is paid for: requests, tokens, money, training.
 
-Reads the documents and asks no model. Every figure is an estimate, and the assumptions behind it
-are part of the plan.
+Reads the documents, and asks no model unless a pilot is wanted. Every figure is an estimate, and
+the assumptions behind it are part of the plan.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 import tempfile
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from engrain.artifacts import documents
+from engrain.backends.base import Backend
 from engrain.progress import Progress
 from engrain.recipe import Recipe
 from engrain.store import Artifact
+from engrain.synthesize.pilot import Pilot, pilot
 from engrain.synthesize.plan import Estimate, estimate
+from engrain.synthesize.windows import CHARACTERS_PER_TOKEN
 
 # An H100's dense bf16 peak is 989 TFLOP/s; well-tuned training of such sizes reaches 40 % of it.
 _GPU_FLOPS = 0.4 * 989e12
 _TRAINED_ARMS = ("trained", "trained+rag")
+_TOKENIZER = "tokenizer.json"
+# Documents, and characters of each, that tell how many characters a token has.
+_SAMPLED, _SAMPLE = 64, 20_000
 _NAMED_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 
 
@@ -45,6 +54,8 @@ class Plan:
     characters: int
     questions: int
     generation: Estimate
+    """From the pilot, where there was one."""
+    pilot: Pilot | None
     usd_limit: float | None
     """Where `synthesis.budget.usd` stops the generator."""
     budgets: tuple[BudgetPlan, ...]
@@ -59,26 +70,89 @@ class Plan:
         return sum(known) / _GPU_FLOPS / 3600 if known else None
 
 
-def plan(recipe: Recipe, *, progress: Progress) -> Plan:
-    """Estimate a run of the recipe. Raises UserError where its documents cannot be read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A pilot that is wanted."""
+
+    documents: int
+    generator: Backend
+    folder: Path
+    """Of the synthesis, whose ledger keeps the replies."""
+
+
+def plan(recipe: Recipe, *, progress: Progress, trial: Trial | None = None) -> Plan:
+    """Estimate a run of the recipe; where a trial is wanted, it is made and paid for.
+
+    Raises UserError where the documents cannot be read, or the trial brings nothing usable.
+    """
     # Late: the corpus stage loads the PDF and HTML readers.
     from engrain.corpus.run import corpus
 
     with tempfile.TemporaryDirectory(prefix="engrain-plan-") as scratch:
         read = corpus(recipe.corpus, recipe.questions, Path(scratch) / "corpus", progress=progress)
-        generation = estimate(read, recipe.synthesis, price=recipe.generator.price)
+        counter = _counter(recipe, read)
+        tried = None if trial is None else _tried(recipe, read, trial, counter)
+        generation = estimate(
+            read,
+            recipe.synthesis,
+            price=recipe.generator.price,
+            count_tokens=counter.count,
+        )
     parameters = _parameters(recipe.student.path)
     return Plan(
         documents=read.counts["documents"],
         skipped=sum(read.counts["skipped_documents"].values()),
         characters=read.counts["characters"],
         questions=read.counts["questions"],
-        generation=generation,
+        generation=generation if tried is None else tried.estimate,
+        pilot=tried,
         usd_limit=recipe.synthesis.budget.usd,
         budgets=tuple(_budget(recipe, share, parameters) for share in recipe.scaling.budgets),
         parameters=parameters,
         evaluation_requests=_evaluation(recipe, read),
-        assumptions=_assumptions(recipe, read, parameters),
+        assumptions=_assumptions(recipe, read, parameters, counter, tried),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Counts tokens by characters, as many to a token as a tokenizer made of the documents."""
+
+    characters: float
+    tokenizer: str
+    """Whose; empty where none is at hand."""
+
+    def count(self, text: str) -> int:
+        return math.ceil(len(text) / self.characters)
+
+
+def _counter(recipe: Recipe, read: Artifact) -> _Counter:
+    """By the generator's tokenizer or, for want of it, the student's, where its file is here."""
+    names = [recipe.generator.model, recipe.student.path]
+    # The testbed's writer counts characters, four to a token.
+    files = [] if recipe.generator.backend == "testbed" else [Path(name) for name in names if name]
+    file = next((f / _TOKENIZER for f in files if (f / _TOKENIZER).is_file()), None)
+    texts = [document.text[:_SAMPLE] for document in islice(documents(read), _SAMPLED)]
+    if file is None or not any(texts):
+        return _Counter(CHARACTERS_PER_TOKEN, "")
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokens = sum(len(tokenizer.encode(text).ids) for text in texts)
+    return _Counter(sum(map(len, texts)) / max(1, tokens), file.parent.name)
+
+
+def _tried(recipe: Recipe, read: Artifact, trial: Trial, counter: _Counter) -> Pilot:
+    return pilot(
+        read,
+        trial.generator,
+        recipe.synthesis,
+        trial.folder,
+        documents=trial.documents,
+        seed=recipe.seed,
+        concurrency=recipe.generator.concurrency,
+        price=recipe.generator.price,
+        count_tokens=counter.count,
     )
 
 
@@ -131,11 +205,25 @@ def _evaluation(recipe: Recipe, read: Artifact) -> int:
     return int(questions) * recipe.evaluation.samples * readings
 
 
-def _assumptions(recipe: Recipe, read: Artifact, parameters: int | None) -> tuple[str, ...]:
-    found = [
-        "a token is four characters of English; replies have the lengths that the methods guess",
-        "nothing fails or is rejected; the generator counts tokens as the student does",
-    ]
+def _assumptions(
+    recipe: Recipe,
+    read: Artifact,
+    parameters: int | None,
+    counter: _Counter,
+    tried: Pilot | None,
+) -> tuple[str, ...]:
+    if tried is not None:
+        found = ["the other documents get replies like those of the pilot's"]
+    else:
+        measured = (
+            f"a token is {counter.characters:.2f} characters, as the tokenizer of "
+            f"{counter.tokenizer!r} cuts the documents"
+        )
+        found = [
+            measured if counter.tokenizer else "a token is four characters of English",
+            "replies have the lengths that the methods guess; nothing fails or is rejected",
+        ]
+    found.append("the generator counts tokens as the student does")
     if not read.counts["questions"]:
         found.append(f"no questions: up to {recipe.held_out.at_most} synthetic ones are held out")
     if parameters is None:

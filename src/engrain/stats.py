@@ -11,6 +11,7 @@ Sources:
     interval on the effective sample size of clustered data, which keeps its coverage near 0 and 1.
     Hanley and Lippman-Hand 1983, JAMA 249: what n equal outcomes say about the others.
     Phipson and Smyth 2010, SAGMB 9: a permutation p-value is never 0.
+    Tukey 1958, Ann. Math. Stat. 29: the jackknife.
     Bloom 1995, Evaluation Review 19: minimum detectable effects. Holm 1979, Scand. J. Stat. 6.
 """
 
@@ -210,6 +211,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
         adjusted[index] = highest
     return adjusted
+
+
+def jackknife(whole: float, without: Sequence[float], level: float = 0.95) -> Interval:
+    """The interval of a positive figure, from what it is without each cluster in turn.
+
+    On the logarithm, with the t quantile of G - 1 degrees of freedom (Tukey 1958): a cost is never
+    negative. Raises ValueError for fewer than two clusters or figures that are not positive.
+    """
+    count = len(without)
+    if count < 2 or not min(whole, *without) > 0:
+        raise ValueError(f"no jackknife of {whole!r} from {list(without)!r}")
+    logs = np.log(np.asarray(without, dtype=np.float64))
+    error = math.sqrt((count - 1) / count * float(((logs - logs.mean()) ** 2).sum()))
+    factor = math.exp(_t_quantile(0.5 + level / 2, count - 1) * error)
+    return Interval(whole / factor, whole * factor)
 
 
 def minimum_detectable(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -18,9 +19,11 @@ import time
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,6 +43,10 @@ _VERSIONED = (
 )
 
 _RECORDED = ("stage", "fingerprint", "settings", "inputs", "counts")
+
+# Rows and characters of them that are held before they are written, and rows read at once: prompts
+# are some thousand characters each.
+_BATCH, _BATCH_CHARACTERS, _READ_ROWS = 10_000, 8_000_000, 1024
 
 Row = TypeVar("Row")
 
@@ -119,6 +126,8 @@ def run_stage(
 ) -> Artifact:
     """Do a stage once: skip it where `directory` holds it, else `build` it and publish its record.
 
+    Another process that builds in the same directory meanwhile is refused with a UserError.
+
     Args:
         directory: The artifact's own directory; made if missing. Files of an unfinished or outdated
             build are left to `build`, which reuses what is still valid (a ledger, a training
@@ -132,15 +141,27 @@ def run_stage(
     identity = {"stage": stage, "settings": settings, "inputs": inputs}
     wanted = fingerprint(identity)
     existing = load(directory)
+    if existing is not None and existing.fingerprint == wanted:
+        say(f"{stage}: already done ({directory})")
+        return existing
+    with locked(directory):
+        return _build(directory, identity, wanted, build, say)
+
+
+def _build(
+    directory: Path,
+    identity: Mapping[str, Any],
+    wanted: str,
+    build: Callable[[Path], Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> Artifact:
+    stage = identity["stage"]
+    existing = load(directory)
     if existing is not None:
-        if existing.fingerprint == wanted:
-            say(f"{stage}: already done ({directory})")
-            return existing
         before = {"stage": existing.stage, "settings": existing.settings, "inputs": existing.inputs}
         changes = ", ".join(moved(before, identity))
         say(f"{stage}: done before with other settings, so it runs again: {changes}")
         (directory / RECORD).unlink()
-    _make_folder(directory)
     for leftover in directory.rglob(".*.tmp"):
         leftover.unlink()  # of a write that was killed
     started = time.time()
@@ -148,8 +169,8 @@ def run_stage(
     record = {
         "stage": stage,
         "fingerprint": wanted,
-        "settings": _canonical(settings),
-        "inputs": dict(inputs),
+        "settings": _canonical(identity["settings"]),
+        "inputs": dict(identity["inputs"]),
         "counts": counts,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
@@ -160,6 +181,48 @@ def run_stage(
     artifact = load(directory)
     assert artifact is not None
     return artifact
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it however the process ends.
+
+    Raises UserError where another process holds it.
+    """
+    path = folder / ".lock"
+    _make_folder(folder)
+    with ExitStack() as held:
+        while True:
+            try:
+                handle = held.enter_context(path.open("a+", encoding="utf-8"))
+            except OSError as error:
+                raise UserError(
+                    f"cannot write to the folder {str(folder)!r} ({error.strerror}); "
+                    "choose another one"
+                ) from error
+            _take(handle, folder)
+            # Its last owner may have removed the file between our opening and our locking it.
+            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                break
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _take(handle: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.seek(0)
+        owner = handle.read().strip() or "unknown"
+        raise UserError(
+            f"process {owner} is working in {str(folder)!r}; "
+            "wait until it ends, or choose another folder"
+        ) from error
 
 
 def moved(before: object, after: object, prefix: str = "") -> list[str]:
@@ -195,31 +258,89 @@ def write_text(path: Path, text: str) -> None:
     _publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_rows(path: Path, kind: type[Row], rows: Iterable[Row], *, batch: int = 10_000) -> int:
+class RowWriter(Generic[Row]):
+    """Writes records of one dataclass as Parquet as they come, in bounded memory.
+
+    Under the file's name there is nothing new before `publish`, and everything after it. As a
+    context it publishes where the block ends well, and leaves the old file where it does not.
+    """
+
+    def __init__(self, path: Path, kind: type[Row], *, batch: int = _BATCH) -> None:
+        """Open a temporary file beside `path`; at most `batch` rows are held at a time."""
+        self.count = 0
+        """Rows so far."""
+        self._path, self._batch = path, batch
+        self._schema = _schema(kind)
+        self._rows: list[tuple[Any, ...]] = []
+        self._size = 0
+        _make_folder(path.parent)
+        self._temporary = _beside(path)
+        with _writing(path):
+            self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+
+    def append(self, row: Row) -> None:
+        """Take one row."""
+        values = tuple(getattr(row, name) for name in self._schema.names)
+        self._rows.append(values)
+        self._size += sum(len(value) for value in values if isinstance(value, str))
+        self.count += 1
+        if len(self._rows) >= self._batch or self._size >= _BATCH_CHARACTERS:
+            self._flush()
+
+    def publish(self) -> None:
+        """Put the file under its name; without rows it still has its columns."""
+        self._flush()
+        with _writing(self._path):
+            self._writer.close()
+            _put(self._temporary, self._path)
+
+    def discard(self) -> None:
+        """Forget the rows; what was published stays."""
+        with suppress(OSError):  # Closing writes a footer, for which a full disk has no room.
+            self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Publish, or discard where the block failed."""
+        try:
+            if kind is None:
+                self.publish()
+        finally:
+            self.discard()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = [list(column) for column in zip(*self._rows, strict=True)]
+            self._rows, self._size = [], 0
+            with _writing(self._path):
+                self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+
+
+def write_rows(path: Path, kind: type[Row], rows: Iterable[Row], *, batch: int = _BATCH) -> int:
     """Write records of one dataclass as Parquet, atomically; return how many.
 
     An empty file keeps its schema.
     """
-    schema = _schema(kind)
-    count = 0
-
-    def write(temporary: Path) -> None:
-        nonlocal count
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for chunk in _batches(rows, batch):
-                columns = [[getattr(row, name) for row in chunk] for name in schema.names]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-                count += len(chunk)
-
-    _publish(path, write)
-    return count
+    with RowWriter(path, kind, batch=batch) as writer:
+        for row in rows:
+            writer.append(row)
+    return writer.count
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
     """Read records back, in the order in which they were written, in bounded memory."""
     tuples = {f.name for f in pa_fields(kind) if pa.types.is_list(f.type)}
     with pq.ParquetFile(path) as file:
-        for chunk in file.iter_batches():
+        for chunk in file.iter_batches(_READ_ROWS):
             for values in chunk.to_pylist():
                 for name in tuples:
                     values[name] = tuple(values[name])
@@ -251,25 +372,32 @@ def _field(name: str, hint: Any) -> pa.Field:
     return pa.field(name, scalars[hint], nullable=False)
 
 
-def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def _publish(path: Path, write: Callable[[Path], object]) -> None:
     _make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
-        write(temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with _writing(path):
+            write(temporary)
+            _put(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it is complete: hidden, so that no reader takes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _put(temporary: Path, path: Path) -> None:
+    _sync(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -277,12 +405,9 @@ def _publish(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot write {path}: {os.strerror(error.errno)}; "
             "free some space or choose another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-# What the user can mend. Any other OSError comes from where the rows come from, not from writing
-# them.
+# What the user can mend.
 _UNWRITABLE = (
     errno.ENOSPC,
     errno.EDQUOT,

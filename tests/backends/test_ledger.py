@@ -101,3 +101,49 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     )
     with pytest.raises(UserError, match="is not a ledger"):
         Ledger(path)
+
+
+def test_a_ledger_of_version_1_keeps_its_replies(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(
+            """
+            CREATE TABLE replies (
+                id TEXT PRIMARY KEY, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+                prompt_tokens INTEGER NOT NULL, cached_prompt_tokens INTEGER NOT NULL,
+                completion_tokens INTEGER NOT NULL
+            ) WITHOUT ROWID;
+            CREATE TABLE failures (
+                id TEXT PRIMARY KEY, reason TEXT NOT NULL, times INTEGER NOT NULL
+            ) WITHOUT ROWID;
+            INSERT INTO failures VALUES ('c', 'status 500', 3);
+            PRAGMA user_version = 1;
+            """
+        )
+        usage = (REPLY.usage.prompt_tokens, REPLY.usage.cached_prompt_tokens)
+        row = ("a", REPLY.text, REPLY.finish_reason, *usage, REPLY.usage.completion_tokens)
+        old.execute("INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
+    old.close()
+    for _ in range(2):
+        with Ledger(path) as ledger:
+            assert ledger.get("a") == REPLY
+            assert ledger.failures() == [("c", "status 500", 3)]
+            ledger.put([("b", REPLY)])
+            assert len(ledger) == 2
+
+
+def test_what_is_not_kept_is_gone_from_the_file(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        for name in "abc":
+            text = f"a secret of {name}, told at length " * 200
+            ledger.put([(name, Reply(text=text, finish_reason="stop", usage=Usage()))])
+        ledger.put([], [("d", "a secret of d")])
+        assert ledger.keep_only(iter(["b", "x", "b"])) == 2
+        held = b"".join(found.read_bytes() for found in tmp_path.iterdir())
+        assert b"secret of b" in held
+        assert not any(f"secret of {name}".encode() in held for name in "acd")
+        assert (len(ledger), ledger.failures()) == (1, [])
+        ledger.put([("a", REPLY)])
+    with Ledger(path) as ledger:
+        assert ledger.get("a") == REPLY

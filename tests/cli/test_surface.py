@@ -17,7 +17,7 @@ STAGE = ["RECIPE", "--out"]
 SURFACE = {
     "demo": ["--out", "--seed"],
     "init": ["DIR", "--out", "--force"],
-    "plan": ["RECIPE"],
+    "plan": ["RECIPE", "--pilot", "--out"],
     "run": ["RECIPE", "--out", "--dry-run"],
     "corpus": STAGE,
     "synthesize": STAGE,
@@ -27,6 +27,7 @@ SURFACE = {
     "analyze": STAGE,
     "report": STAGE,
     "show": ["DIR", "--samples"],
+    "trace": ["DIR", "TEXT", "--document", "--json", "--prune"],
     "ask": ["DIR", "QUESTION", "--retrieve", "--budget", "--untrained"],
     "schema": [],
     "testbed world": ["DIR", "--seed", "--split", "--documents", "--per-document"],

@@ -333,6 +333,15 @@ def _usage(poison: Sequence[str], priced: bool) -> dict[str, Any]:
         "from_ledger": 0,
         "seconds": 83.25,
         "stopped": {},
+        "planned": {
+            "windows": 12,
+            "requests": 198,
+            "prompt_tokens": 845_007,
+            "prompt_tokens_shareable": 777_701,
+            "completion_tokens": 390_011,
+            "usd": 0.4242 if priced else None,
+            "usd_cached": 0.2121 if priced else None,
+        },
         "methods": dict.fromkeys(("active_reading", "focal", "qa"), one),
     }
 

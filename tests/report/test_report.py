@@ -269,6 +269,14 @@ def test_the_text_form_has_the_numbers_of_the_table(run: Any):
         assert len(widths) == 1, table
 
 
+def test_what_was_planned_stands_beside_what_was_used(run: Any, page: Reader):
+    text = (run.root / "report" / "report.md").read_text()
+    assert "| Requests | 198 | 210 |" in text
+    assert "| Prompt tokens | 845,007 | 912,345 |" in text
+    assert "Planned and actual" in page.text["cost"]
+    assert {198, 845_007, 777_701, 390_011, 0.4242, 0.2121} <= set(page.sections["cost"])
+
+
 def test_findings_without_a_file_are_refused_in_one_sentence(builder: Any, tmp_path: Path):
     run = builder.build_run(tmp_path, shares=(1.0,), questions=4, documents=2, texts=4)
     (tmp_path / "findings" / "arms.json").unlink()

@@ -26,7 +26,7 @@ from engrain.store import Artifact, run_stage, write_rows
 from engrain.synthesize import SynthesisSettings
 from engrain.synthesize.run import synthesize
 from engrain.synthesize.settings import DocumentMethod
-from engrain.synthesize.trace import requests
+from engrain.synthesize.trace import requests, trace
 from engrain.testbed.server import Faults as ServerFaults
 from engrain.testbed.server import serving
 from engrain.testbed.world import build
@@ -87,6 +87,10 @@ def check(made: Artifact, corpus: Artifact) -> None:
         assert text.focus in questions[text.document_id] | {""}
         if text.kind == "document":
             assert text.focus in origin.prompt
+    for last in {text.method: text for text in kept}.values():
+        traced = trace(made, last.id)
+        assert (traced.text, traced.asked) == (last, asked[last.request_id])
+        assert traced.sampling["temperature"] == (1.0 if last.kind == "qa" else 0.7)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 STAGE = """
+import os
 import sys
 from pathlib import Path
 from engrain import store
@@ -25,15 +30,28 @@ from engrain.progress import Silent
 from engrain.synthesize.run import synthesize
 from engrain.synthesize.settings import SynthesisSettings
 
-url, corpus, out = sys.argv[1:]
-settings = SynthesisSettings(
-    budget={"tokens": 12_000}, documents={"method": "rewrite"}
-)
-synthesize(
-    store.load(Path(corpus)), OpenAIBackend(model="m", base_url=url), settings, Path(out),
-    seed=0, concurrency=8, progress=Silent(),
-)
+url, corpus, out, tokens = sys.argv[1:]
+
+def write():
+    settings = SynthesisSettings(budget={"tokens": int(tokens)}, documents={"method": "rewrite"})
+    synthesize(
+        store.load(Path(corpus)), OpenAIBackend(model="m", base_url=url), settings, Path(out),
+        seed=0, concurrency=8, progress=Silent(),
+    )
 """
+ONCE = f"{STAGE}\nwrite()\n"
+# Imports once and writes in a child process for every line that it reads: it prints the child's id,
+# and how the child ended.
+AGAIN_AND_AGAIN = f"""{STAGE}
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        write()
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+IN_FLIGHT = 8
 
 
 class Server(ThreadingHTTPServer):
@@ -42,6 +60,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answered: Counter[str] = Counter()
+        self.active = 0
+        self.open = threading.Event()
+        """While it is not set, requests wait."""
+        self.open.set()
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
@@ -51,6 +73,16 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
+        with self.server.lock:
+            self.server.active += 1
+        try:
+            self.server.open.wait()
+            self.answer()
+        finally:
+            with self.server.lock:
+                self.server.active -= 1
+
+    def answer(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         key = hashlib.sha256(body).hexdigest()
         generator = random.Random(key)
@@ -78,8 +110,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(reply)))
-        self.end_headers()
         try:
+            self.end_headers()
             self.wfile.write(reply)
         except (BrokenPipeError, ConnectionResetError):
             return
@@ -101,31 +133,121 @@ def server() -> Iterator[Server]:
     made.server_close()
 
 
-def start(server: Server, corpus: Path, out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", STAGE, server.url, str(corpus), str(out)])
+def start(
+    server: Server, corpus: Path, out: Path, *, code: str = ONCE, tokens: int = 12_000
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, server.url, str(corpus), str(out), str(tokens)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def kept(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((out / "kept").glob("*.parquet"))}
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+def finished(process: subprocess.Popen[str]) -> bool:
+    process.communicate()
+    return process.returncode == 0
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for folder in ("kept", "rejected", "requests")
+        for path in sorted((out / folder).glob("*.parquet"))
+    }
+
+
+def durable(out: Path) -> int:
+    """Replies in the ledger, which must be whole."""
+    if not (out / "ledger.sqlite").exists():
+        return 0
+    with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        if not ledger.execute("PRAGMA user_version").fetchone()[0]:
+            return 0
+        counts = "SELECT count(*), count(DISTINCT id) FROM replies"
+        count, different = ledger.execute(counts).fetchone()
+    assert count == different
+    return int(count)
 
 
 def test_killed_twice_and_run_again_nothing_is_asked_twice_and_the_files_are_the_same(
     server, make_corpus, tmp_path
 ):
     corpus = make_corpus(4).path
-    assert start(server, corpus, tmp_path / "whole").wait() == 0
+    assert finished(start(server, corpus, tmp_path / "whole"))
     whole = len(server.answered)
     server.answered.clear()
-    for so_far in (whole // 4, whole // 2):
+    for share in (4, 2):
         process = start(server, corpus, tmp_path / "killed")
-        while sum(server.answered.values()) < so_far:
-            assert process.poll() is None
-            time.sleep(0.002)
+        wait_for(lambda so_far=whole // share: server.answered.total() >= so_far, process)
         process.kill()
-        process.wait()
+        process.communicate()
         assert not (tmp_path / "killed" / "record.json").exists()
-    assert start(server, corpus, tmp_path / "killed").wait() == 0
-    assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
+    assert finished(start(server, corpus, tmp_path / "killed"))
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
     # Two kills with 8 requests in flight: only those may have been answered without being stored.
     assert len(server.answered) == whole
-    assert sum(server.answered.values()) <= whole + 2 * 8
+    assert server.answered.total() <= whole + 2 * IN_FLIGHT
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_at_random_moments_nothing_durable_is_asked_again(
+    server, make_corpus, tmp_path
+):
+    corpus, tokens, generator = make_corpus(4).path, 60_000, random.Random(20)
+    assert finished(start(server, corpus, tmp_path / "whole", tokens=tokens))
+    whole, out, stored = len(server.answered), tmp_path / "killed", 0
+    server.answered.clear()
+    with start(server, corpus, out, code=AGAIN_AND_AGAIN, tokens=tokens) as process:
+        assert process.stdin is not None and process.stdout is not None
+
+        def begin() -> int:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+        for _ in range(20):
+            before, more = server.answered.total(), generator.randint(0, whole // 25)
+            child = begin()
+            wait_for(lambda aim=before + more: server.answered.total() >= aim, process)
+            time.sleep(generator.uniform(0, 0.1))
+            os.kill(child, signal.SIGKILL)
+            assert int(process.stdout.readline()) == signal.SIGKILL
+            wait_for(lambda: server.active == 0, process)
+            assert not (out / "record.json").exists()
+            now = durable(out)
+            lost = server.answered.total() - before - (now - stored)
+            assert 0 <= lost <= IN_FLIGHT
+            stored = now
+        before = server.answered.total()
+        begin()
+        assert int(process.stdout.readline()) == 0
+        process.stdin.close()
+    assert server.answered.total() - before == whole - stored
+    assert durable(out) == whole
+    assert files(out) == files(tmp_path / "whole")
+
+
+def test_a_second_process_on_the_same_folder_is_refused_and_disturbs_nothing(
+    server, make_corpus, tmp_path
+):
+    corpus = make_corpus(4).path
+    assert finished(start(server, corpus, tmp_path / "alone"))
+    whole = len(server.answered)
+    server.answered.clear()
+    server.open.clear()
+    first = start(server, corpus, tmp_path / "out")
+    wait_for(lambda: server.active > 0, first)
+    second = start(server, corpus, tmp_path / "out")
+    _, errors = second.communicate()
+    server.open.set()
+    assert second.returncode == 1
+    last = errors.splitlines()[-1]
+    assert f"UserError: process {first.pid} is working in" in last
+    assert finished(first)
+    assert server.answered.total() == whole
+    assert files(tmp_path / "out") == files(tmp_path / "alone")

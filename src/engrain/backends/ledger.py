@@ -6,7 +6,7 @@ Knows SQLite and replies; knows nothing of prompts or methods. What it holds is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,24 +15,36 @@ from typing import Self
 from engrain.backends.base import Reply, Usage
 from engrain.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_SCHEMA = f"""
+# Replies are long, so their rows stay in the order in which they came and an index finds them:
+# version 1 kept them sorted by identity, where every reply goes to a random page.
+_REPLIES = """
 CREATE TABLE replies (
-    id TEXT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
     text TEXT NOT NULL,
     finish_reason TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL,
     cached_prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL
-) WITHOUT ROWID;
+)
+"""
+_FAILURES = """
 CREATE TABLE failures (
     id TEXT PRIMARY KEY,
     reason TEXT NOT NULL,
     times INTEGER NOT NULL
-) WITHOUT ROWID;
-PRAGMA user_version = {SCHEMA_VERSION};
+) WITHOUT ROWID
 """
+_NEW = (_REPLIES, _FAILURES)
+_FROM_1 = (
+    "ALTER TABLE replies RENAME TO replies_1",
+    _REPLIES,
+    "INSERT INTO replies SELECT * FROM replies_1",
+    "DROP TABLE replies_1",
+)
+# A page of 4 KB holds one reply and wastes what is left of it.
+_PAGE = 16_384
 
 
 class Ledger:
@@ -66,6 +78,7 @@ class Ledger:
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        run(f"PRAGMA page_size = {_PAGE}")
         # In exclusive mode the lock taken by the first write stays until the connection closes or
         # the process dies.
         run("PRAGMA locking_mode = EXCLUSIVE")
@@ -73,14 +86,14 @@ class Ledger:
         run("PRAGMA synchronous = NORMAL")
         run("BEGIN IMMEDIATE")
         (version,) = run("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";\n")):
-                run(statement)
-        elif version != SCHEMA_VERSION:
+        if version not in (0, 1, SCHEMA_VERSION):
             raise UserError(
                 f"{self.path} has ledger version {version!r}, not {SCHEMA_VERSION!r}; "
                 "choose another folder, or delete that file to pay for its replies again"
             )
+        for statement in {0: _NEW, 1: _FROM_1}.get(version, ()):
+            run(statement)
+        run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         run("COMMIT")
 
     def __enter__(self) -> Self:
@@ -131,6 +144,30 @@ class Ledger:
                 "ON CONFLICT (id) DO UPDATE SET reason = excluded.reason, times = times + 1",
                 failures,
             )
+
+    def keep_only(self, identities: Iterable[str]) -> int:
+        """Delete every other reply and failure for good; returns how many replies that were.
+
+        The file is rewritten without them, so their text is nowhere in it.
+        """
+        before = len(self)
+        with self._transaction() as connection:
+            connection.execute("CREATE TEMP TABLE wanted (id TEXT PRIMARY KEY) WITHOUT ROWID")
+            connection.executemany(
+                "INSERT OR IGNORE INTO wanted VALUES (?)", ((name,) for name in identities)
+            )
+            for table in ("replies", "failures"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE id NOT IN (SELECT id FROM temp.wanted)"
+                )
+            connection.execute("DROP TABLE temp.wanted")
+        try:
+            self._connection.execute("VACUUM")
+            # The log still holds pages with the deleted text.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise _refusal(self.path, error) from error
+        return before - len(self)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

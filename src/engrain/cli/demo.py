@@ -65,9 +65,10 @@ def demo(
     import engrain.pipeline as pipeline
     from engrain.cli.display import terminal
     from engrain.cli.results import print_results
+    from engrain.store import locked
 
     with resumable():
-        with pipeline.locked(out):
+        with locked(out):
             write_world(out / "world", seed=seed)
         pipeline.run(recipe(out, seed=seed), out, progress=terminal())
         print_results(out)

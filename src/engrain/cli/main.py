@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from engrain.cli import ask, demo, doctor, init, plan, run, schema, show, stages, testbed
+from engrain.cli import ask, demo, doctor, init, plan, run, schema, show, stages, testbed, trace
 from engrain.errors import UserError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("run", epilog=run.EXAMPLE)(run.run)
 for _stage, _verb in stages.VERBS.items():
     app.command(_stage, epilog=stages.example(_stage))(_verb)
 app.command("show", epilog=show.EXAMPLE)(show.show)
+app.command("trace", epilog=trace.EXAMPLE)(trace.trace)
 app.command("ask", epilog=ask.EXAMPLE)(ask.ask)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.add_typer(testbed.app, name="testbed")

@@ -98,11 +98,28 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What was estimated before the first request."""
+
+    requests: int | None = None
+    prompt_tokens: int | None = None
+    prompt_tokens_shareable: int | None = None
+    """Those that a perfect prefix cache would serve."""
+    completion_tokens: int | None = None
+    usd: float | None = None
+    """Without prefix caching."""
+    usd_cached: float | None = None
+    """With a perfect prefix cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """`usage.json`."""
 
     model: str
     total: Spent
+    planned: Planned | None
+    """None where no estimate was recorded."""
     methods: Mapping[str, Spent]
     from_ledger: int | None
     """Replies that an earlier, interrupted run had paid for."""
@@ -239,6 +256,7 @@ def _generation(synthetic: Artifact) -> Generation | None:
     return Generation(
         model=raw["model"],
         total=_known(Spent, raw),
+        planned=_known(Planned, raw["planned"]) if "planned" in raw else None,
         methods={name: _known(Spent, spent) for name, spent in raw["methods"].items()},
         from_ledger=raw.get("from_ledger"),
         stopped=raw["stopped"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engrain.backends.base import Reply, Usage
+from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.settings import Price
 from engrain.synthesize.settings import BudgetSettings
 
@@ -90,6 +90,55 @@ class Limits:
         each = self.price.cost(expected)
         left = self.usd - self.price.cost(everything.usage)
         return None if each == 0 else max(0, int(left / each))
+
+
+class Gate:
+    """Lets requests through while the caps hold, even if those in flight use all they may.
+
+    So which requests are made depends on replies and never on their timing, and a cap is passed by
+    less than the last request, as long as the server keeps to `max_tokens`. Near a cap fewer
+    requests are in flight, and in the end one.
+    """
+
+    def __init__(self, limits: Limits, spent: Mapping[str, Spent], *, keeps: str = "") -> None:
+        """Of the limits, and what all methods have spent, which is looked up each time.
+
+        Args:
+            limits: How far the method may go.
+            spent: By method; grows as results are taken.
+            keeps: The method whose texts are kept; empty for a preparation, which keeps none.
+        """
+        self._limits, self._spent, self._keeps = limits, spent, keeps
+        self._prompt = self._completion = 0
+
+    def open(self) -> bool:
+        """Whether one more request may be made now."""
+        if self._keeps:
+            kept = self._spent[self._keeps].kept_tokens
+            if kept + self._completion >= self._limits.tokens:
+                return False
+        if self._limits.usd is None or self._limits.price is None:
+            return True
+        used = total(self._spent).usage
+        worst = Usage(
+            prompt_tokens=used.prompt_tokens + self._prompt,
+            cached_prompt_tokens=used.cached_prompt_tokens,
+            completion_tokens=used.completion_tokens + self._completion,
+        )
+        return self._limits.price.cost(worst) < self._limits.usd
+
+    def enter(self, request: Request) -> None:
+        """The request is made."""
+        self._add(request, 1)
+
+    def leave(self, request: Request) -> None:
+        """Its result was taken, so what it used is known."""
+        self._add(request, -1)
+
+    def _add(self, request: Request, sign: int) -> None:
+        # No tokenizer makes more tokens than there are bytes.
+        self._prompt += sign * sum(len(message.content.encode()) for message in request.messages)
+        self._completion += sign * request.sampling.max_tokens
 
 
 def total(parts: Mapping[str, Spent]) -> Spent:

@@ -1,7 +1,7 @@
 """What became of the requests: texts kept, texts rejected, tokens spent; and their files.
 
-Takes results in the order of the requests, so its files depend on requests and replies alone. Knows
-nothing of what is asked next.
+Takes results in the order of the requests, so its files depend on requests and replies alone. Rows
+go to disk as they come; only sums stay in memory. Knows nothing of what is asked next.
 """
 
 from __future__ import annotations
@@ -10,40 +10,71 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from engrain import artifacts
 from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.run import Result
 from engrain.errors import UserError
-from engrain.records import Rejected, SyntheticText
-from engrain.store import fingerprint, write_rows
+from engrain.records import Rejected, SyntheticText, TextKind
+from engrain.store import RowWriter, fingerprint
 from engrain.synthesize.base import Asked, Fault, Method, Parsed, Piece, Preparation, Window
 from engrain.synthesize.budget import Spent
 from engrain.synthesize.verify import Verifier, reply_fault
 from engrain.synthesize.windows import estimated_tokens
 
 REQUESTS = "requests"
+LEDGER = "ledger.sqlite"
 
-# Rows of one file in `requests/`: prompts are long, so they are written as they come.
-_CHUNK = 5000
+_ALL_REQUESTS = "00000"
 # A leak rate of fewer texts is looked at only when all is written.
 _LEAKS_FROM = 200
 
 
 class Collector:
-    """Everything that came back so far."""
+    """Everything that came back so far.
+
+    A context: its files are there after `write`, and where the block ends without it, none is.
+    """
 
     def __init__(self, out: Path, *, model: str, verifier: Verifier, leak_limit: float) -> None:
         self._out = out
         self._model = model
         self._verifier = verifier
         self._leak_limit = leak_limit
-        self._asked: list[Asked] = []
-        self._chunks = 0
-        self.kept: dict[str, list[SyntheticText]] = defaultdict(list)
-        self.rejected: dict[str, list[Rejected]] = defaultdict(list)
+        self._kept: dict[str, RowWriter[SyntheticText]] = {}
+        self._rejected: dict[str, RowWriter[Rejected]] = {}
+        self._asked = RowWriter(out / REQUESTS / f"{_ALL_REQUESTS}.parquet", Asked)
+        self._request_id = ""
         self.spent: dict[str, Spent] = defaultdict(Spent)
-        self.reasons: Counter[str] = Counter()
+        self.kinds: Counter[TextKind] = Counter()
+        """Tokens kept of each kind."""
+        self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
+        """Of each method: how many replies or texts were rejected for which reason."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Discard what was not written."""
+        for writer in self._writers():
+            writer.discard()
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """How many texts each method has brought."""
+        return {name: writer.count for name, writer in sorted(self._kept.items())}
+
+    def rejections(self) -> Counter[str]:
+        """How many replies or texts were rejected for which reason, all methods together."""
+        return sum(self.reasons.values(), Counter())
 
     def texts(
         self, method: Method, window: Window, request: Request, result: Result
@@ -56,17 +87,14 @@ class Collector:
         parsed = Parsed(faults=[fault]) if fault else method.parse(reply, window)
         parts: list[Piece | Fault] = [*parsed.pieces, *parsed.faults]
         kept = []
-        request_id = self._asked[-1].request_id
         for number, (part, tokens) in enumerate(zip(parts, _shares(reply, parts), strict=True)):
             fault = part if isinstance(part, Fault) else self._verifier.fault(part, method.kind)
             if fault is not None:
                 self._reject(request, fault)
             elif not isinstance(part, Fault):
-                kept.append(_synthetic(method, request, request_id, number, part, tokens))
-        self.kept[method.name] += kept
-        self.spent[method.name].kept_tokens += sum(text.tokens for text in kept)
-        if len(self._asked) >= _CHUNK:
-            self._flush()
+                kept.append(_synthetic(method, request, self._request_id, number, part, tokens))
+        if kept:
+            self._keep(method, kept)
         return kept
 
     def notes(
@@ -97,9 +125,9 @@ class Collector:
 
     def check_leaks(self, *, last: bool) -> None:
         """Stop the run where too many texts hold evaluation questions."""
-        kept = sum(map(len, self.kept.values()))
-        seen = kept + sum(self.reasons.values())
-        leaks = self.reasons["leak"]
+        rejected = self.rejections()
+        seen = sum(self.kept.values()) + rejected.total()
+        leaks = rejected["leak"]
         if leaks > self._leak_limit * seen and (last or seen >= _LEAKS_FROM):
             raise UserError(
                 f"synthesize: {leaks} of {seen} synthetic texts contain an evaluation question, "
@@ -108,25 +136,20 @@ class Collector:
             )
 
     def write(self) -> None:
-        """Write the files of everything taken."""
-        self._flush()
-        for name, texts in sorted(self.kept.items()):
-            write_rows(self._out / artifacts.KEPT / f"{name}.parquet", SyntheticText, texts)
-        for name, rows in sorted(self.rejected.items()):
-            write_rows(self._out / artifacts.REJECTED / f"{name}.parquet", Rejected, rows)
+        """Publish the files of everything taken."""
+        for writer in self._writers():
+            writer.publish()
 
-    def fingerprint(self) -> str:
-        """Of the kept texts alone, in the order in which they are read back."""
-        return artifacts.fingerprint_texts(
-            text for _, texts in sorted(self.kept.items()) for text in texts
-        )
+    def _writers(self) -> list[RowWriter[Any]]:
+        return [self._asked, *self._kept.values(), *self._rejected.values()]
 
     def _count(self, window: Window, request: Request, result: Result) -> Reply | None:
         reply = _counted(request, result) if isinstance(result, Reply) else None
         usage = Usage() if reply is None else reply.usage
         self.spent[request.lineage.method].count(reply)
+        self._request_id = request.identity(self._model)
         asked = Asked(
-            request_id=request.identity(self._model),
+            request_id=self._request_id,
             document_id=window.document_id,
             window=window.number,
             method=request.lineage.method,
@@ -144,25 +167,32 @@ class Collector:
             self._reject(request, Fault(reason="failed", detail=str(result), text=""))
         return reply
 
+    def _keep(self, method: Method, texts: Sequence[SyntheticText]) -> None:
+        path = self._out / artifacts.KEPT / f"{method.name}.parquet"
+        if method.name not in self._kept:
+            self._kept[method.name] = RowWriter(path, SyntheticText)
+        for text in texts:
+            self._kept[method.name].append(text)
+        tokens = sum(text.tokens for text in texts)
+        self.spent[method.name].kept_tokens += tokens
+        self.kinds[method.kind] += tokens
+
     def _reject(self, request: Request, fault: Fault) -> None:
         method = request.lineage.method
-        self.reasons[fault.reason] += 1
-        self.rejected[method].append(
+        self.reasons[method][fault.reason] += 1
+        path = self._out / artifacts.REJECTED / f"{method}.parquet"
+        if method not in self._rejected:
+            self._rejected[method] = RowWriter(path, Rejected)
+        self._rejected[method].append(
             Rejected(
                 document_id=request.lineage.document_id,
                 method=method,
-                request_id=self._asked[-1].request_id,
+                request_id=self._request_id,
                 reason=fault.reason,
                 detail=fault.detail,
                 text=fault.text,
             )
         )
-
-    def _flush(self) -> None:
-        if self._asked:
-            write_rows(self._out / REQUESTS / f"{self._chunks:05d}.parquet", Asked, self._asked)
-            self._chunks += 1
-            self._asked = []
 
 
 def clear(out: Path) -> None:

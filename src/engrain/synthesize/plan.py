@@ -7,8 +7,7 @@ the figures for requests and prompts are rough; the budget in tokens is what is 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,10 @@ from engrain.synthesize.methods import methods
 from engrain.synthesize.prompts import DOCUMENT_END
 from engrain.synthesize.schedule import Allotment
 from engrain.synthesize.settings import SynthesisSettings
-from engrain.synthesize.windows import estimated_tokens, windows
+from engrain.synthesize.windows import Cuts, estimated_tokens
 
-# A list of some dozen one-line strategies, for costs.
-_LIST_TOKENS = 300
+LIST_TOKENS = 300
+"""A list of some dozen one-line strategies, for costs."""
 # What stands for the strategy and question of a request that is not planned yet.
 _SOME_LINE = "A line of a strategy or a question, of about the usual length."
 
@@ -50,6 +49,32 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """How the replies to one method's requests compare with what is guessed about them."""
+
+    prompt: float = 1.0
+    """Prompt tokens, for each one that was counted here."""
+    completion: float = 1.0
+    """Completion tokens, for each one guessed."""
+    kept: float = 1.0
+    """Tokens of kept texts, for each completion token guessed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What one method, or its preparation, asks for if all replies are as they are guessed."""
+
+    name: str
+    method: str
+    """Itself, or the method that it prepares: how much is kept of that says how often both ask."""
+    requests: int
+    prompt_tokens: int
+    document_tokens: int
+    """Of those, the documents in the prompts."""
+    completion_tokens: int
+
+
 def estimate(
     corpus: Artifact,
     settings: SynthesisSettings,
@@ -58,50 +83,106 @@ def estimate(
     count_tokens: Callable[[str], int] = estimated_tokens,
 ) -> Estimate:
     """Estimate the synthesis of a corpus; `count_tokens` may be a tokenizer's."""
-    planned = methods(settings, seed=0)
-    cut = {
-        tokens: list(windows(artifacts.documents(corpus), tokens))
-        for tokens in {settings.window, *(method.window for method, _ in planned)}
-    }
-    asked: Counter[str] = Counter()
-    prompt = completion = 0.0
-    for method, share in planned:
-        for texts, request, size in _requests(
-            method, cut[method.window], settings.budget.tokens * share
-        ):
-            document = request.messages[-1].content.partition(DOCUMENT_END)[0]
-            asked[document] += texts
-            prompt += texts * count_tokens(request.messages[-1].content)
-            completion += texts * size
-    requests = asked.total()
-    shareable = sum((number - 1) * count_tokens(shown) for shown, number in asked.items() if number)
-    most = settings.budget.requests or requests
-    part = min(1.0, most / requests) if requests else 0.0
-    usage = Usage(prompt_tokens=round(prompt * part), completion_tokens=round(completion * part))
-    shared = round(shareable * part)
-    return Estimate(
-        windows=len(cut[settings.window]),
-        requests=round(requests * part),
-        prompt_tokens=usage.prompt_tokens,
-        prompt_tokens_shareable=shared,
-        completion_tokens=usage.completion_tokens,
-        usd=None if price is None else round(price.cost(usage), 4),
-        usd_cached=None
-        if price is None
-        else round(price.cost(dataclasses.replace(usage, cached_prompt_tokens=shared)), 4),
+    cuts = Cuts(lambda: artifacts.documents(corpus))
+    return scaled(draft(cuts, settings, count_tokens), {}, settings, price)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafts:
+    """Those of all methods."""
+
+    parts: tuple[Draft, ...]
+    windows: int
+    window_tokens: int
+    """Of all windows: what even a perfect prefix cache reads once."""
+
+
+def draft(
+    cuts: Cuts,
+    settings: SynthesisSettings,
+    count_tokens: Callable[[str], int] = estimated_tokens,
+) -> Drafts:
+    """What the methods ask for about these documents."""
+    shown: dict[str, int] = {}
+    parts = []
+    for method, share in methods(settings, seed=0):
+        cut = cuts.of(method.window)
+        texts = allotted(method, cut, settings.budget.tokens * share)
+        for name, counts, requests, sizes in _requests(method, cut, texts):
+            prompts = completions = shared = 0
+            for count, request, size in zip(counts, requests, sizes, strict=True):
+                prompt = request.messages[-1].content
+                document = prompt.partition(DOCUMENT_END)[0]
+                if count and document not in shown:
+                    shown[document] = count_tokens(document)
+                prompts += count * count_tokens(prompt)
+                completions += count * size
+                shared += count * shown.get(document, 0)
+            parts.append(
+                Draft(
+                    name=name,
+                    method=method.name,
+                    requests=sum(counts),
+                    prompt_tokens=prompts,
+                    document_tokens=shared,
+                    completion_tokens=completions,
+                )
+            )
+    return Drafts(
+        parts=tuple(parts),
+        windows=len(cuts.of(settings.window)),
+        window_tokens=sum(shown.values()),
     )
 
 
-def _requests(
-    method: Method, cut: Sequence[Window], tokens: float
-) -> Iterator[tuple[int, Request, int]]:
-    """For each window: how many requests, an example, the tokens of a reply."""
-    known = Known(questions=(_SOME_LINE,), lists=((_SOME_LINE,),))
+def scaled(
+    drafts: Drafts,
+    rates: Mapping[str, Rates],
+    settings: SynthesisSettings,
+    price: Price | None,
+) -> Estimate:
+    """What is asked for if replies are as the rates say: those of each draft, by its name."""
+    requests = prompt = completion = shared = 0.0
+    for part in drafts.parts:
+        own = rates.get(part.name, Rates())
+        times = 1 / rates.get(part.method, Rates()).kept
+        requests += times * part.requests
+        prompt += times * own.prompt * part.prompt_tokens
+        shared += times * own.prompt * part.document_tokens
+        completion += times * own.completion * part.completion_tokens
+    shared = max(0.0, shared - drafts.window_tokens)
+    most = settings.budget.requests or requests
+    share = min(1.0, most / requests) if requests else 0.0
+    usage = Usage(prompt_tokens=round(prompt * share), completion_tokens=round(completion * share))
+    cached = dataclasses.replace(usage, cached_prompt_tokens=round(shared * share))
+    return Estimate(
+        windows=drafts.windows,
+        requests=round(requests * share),
+        prompt_tokens=usage.prompt_tokens,
+        prompt_tokens_shareable=cached.cached_prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        usd=None if price is None else round(price.cost(usage), 4),
+        usd_cached=None if price is None else round(price.cost(cached), 4),
+    )
+
+
+def allotted(method: Method, cut: Sequence[Window], tokens: float) -> list[int]:
+    """How many texts about each window so many tokens give, if replies are as they are guessed."""
     sizes = [method.expected_tokens(window) for window in cut]
     allotment = Allotment([window.tokens for window in cut], sizes)
     allotment.take(tokens, scale=1.0, at_least=1, at_most=None)
-    for window, texts, size in zip(cut, allotment.asked, sizes, strict=True):
-        yield texts, method.plan(window, known, 0), size
-        if method.preparation is not None:
-            lists = method.preparation.needed(texts)
-            yield lists, method.preparation.plan(window, 0), _LIST_TOKENS
+    return allotment.asked
+
+
+def _requests(
+    method: Method, cut: Sequence[Window], texts: Sequence[int]
+) -> Iterator[tuple[str, list[int], Iterator[Request], list[int]]]:
+    """Of a method and its preparation: for each window how many, an example, a reply's tokens."""
+    known = Known(questions=(_SOME_LINE,), lists=((_SOME_LINE,),))
+    sizes = [method.expected_tokens(window) for window in cut]
+    yield method.name, list(texts), (method.plan(window, known, 0) for window in cut), sizes
+    preparation = method.preparation
+    if preparation is not None:
+        lists = [preparation.needed(count) for count in texts]
+        requests = (preparation.plan(window, 0) for window in cut)
+        yield preparation.name, lists, requests, [LIST_TOKENS] * len(cut)

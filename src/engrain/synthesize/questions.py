@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 
 from engrain.records import SyntheticText
 from engrain.synthesize.base import Window
-
-# With a handful of strategies these focus some ten thousand texts before any pair comes again, and
-# a run over thousands of windows still holds them in memory.
-_MOST = 1024
+from engrain.synthesize.notebook import Notebook
 
 _WORD = re.compile(r"\w+")
 
@@ -23,15 +21,17 @@ _WORD = re.compile(r"\w+")
 class Questions:
     """Questions with their answers, in the order in which they were kept."""
 
-    def __init__(self) -> None:
-        """None yet."""
-        self._asked: dict[str, dict[tuple[int, int], dict[str, str]]] = defaultdict(dict)
+    def __init__(self, notebook: Notebook) -> None:
+        """None yet; they are noted in `notebook`."""
+        self._notebook = notebook
+        self._spans: dict[str, set[tuple[int, int]]] = defaultdict(set)
 
-    def add(self, window: Window, text: SyntheticText) -> None:
-        """Note the question of a pair about a window; of the first 1,024 different ones."""
-        asked = self._asked[window.document_id].setdefault((window.start, window.end), {})
-        if text.question and len(asked) < _MOST:
-            asked.setdefault(text.question, text.answer)
+    def add(self, window: Window, kept: Iterable[SyntheticText]) -> None:
+        """Note the questions of the pairs that a reply about a window brought."""
+        lines = [line for text in kept if text.question for line in (text.question, text.answer)]
+        if lines:
+            self._spans[window.document_id].add((window.start, window.end))
+            self._notebook.add((window.document_id, window.start, window.end), lines)
 
     def about(self, window: Window) -> tuple[str, ...]:
         """The questions about a window, those of its parts in turn.
@@ -39,16 +39,20 @@ class Questions:
         Of a wider window that reaches into this one, those whose answer stands in this one.
         """
         found = []
-        for (start, end), asked in sorted(self._asked[window.document_id].items()):
+        for start, end in sorted(self._spans.get(window.document_id, ())):
             if start >= window.end or end <= window.start:
                 continue
+            asked: dict[str, str] = {}
+            for lines in self._notebook.about((window.document_id, start, end)):
+                for question, answer in zip(lines[::2], lines[1::2], strict=True):
+                    asked.setdefault(question, answer)
             inside = window.start <= start and end <= window.end
             found.append(list(asked) if inside else _answered(asked, window.text))
         rows = zip_longest(*found)
         return tuple(dict.fromkeys(question for row in rows for question in row if question))
 
 
-def _answered(asked: dict[str, str], text: str) -> list[str]:
+def _answered(asked: Mapping[str, str], text: str) -> list[str]:
     known = set(_WORD.findall(text.casefold()))
     return [
         question

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from engrain.backends.base import Backend, Request, Usage
 from engrain.backends.ledger import Ledger
 from engrain.backends.run import Result, complete_all
 from engrain.progress import Bar
 from engrain.synthesize.base import Known, Method, Window
-from engrain.synthesize.budget import Limits, total
+from engrain.synthesize.budget import Gate, Limits, total
 from engrain.synthesize.collect import Collector
+from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.schedule import Allotment
 
@@ -42,29 +43,69 @@ class Desk:
     backend: Backend
     ledger: Ledger
     concurrency: int
+    notebook: Notebook
     questions: Questions
-    """Of the pairs that were kept."""
+    """Of the pairs that were kept; noted in the notebook, as lists are."""
     collector: Collector
 
-    async def ask(
-        self, planned: Iterator[tuple[int, Request]], take: Callable[[int, Request, Result], None]
-    ) -> int:
-        """Make the requests, each with its window; returns how many the ledger answered."""
-        waiting: deque[int] = deque()
+    def known(self, method: Method, window: Window) -> Known:
+        """What earlier replies have told a method about a window."""
+        lists = self.notebook.about(_subject(method, window))
+        return Known(questions=self.questions.about(window), lists=tuple(lists))
 
-        def requests() -> Iterator[Request]:
-            for window, request in planned:
+    def lists(self, method: Method, window: Window) -> int:
+        """How many lists of its preparation a method has for a window."""
+        return self.notebook.count(_subject(method, window))
+
+    def add_list(self, method: Method, window: Window, lines: Sequence[str]) -> None:
+        """Note a list of its preparation."""
+        self.notebook.add(_subject(method, window), lines)
+
+    async def ask(
+        self,
+        planned: Iterator[tuple[int, Request]],
+        take: Callable[[int, Request, Result], None],
+        gate: Gate,
+    ) -> int:
+        """Make the requests, each with its window, as far as the gate lets them through.
+
+        Returns how many the ledger answered.
+        """
+        waiting: deque[int] = deque()
+        more = True
+
+        def admitted() -> Iterator[Request]:
+            nonlocal more
+            while gate.open():
+                entry = next(planned, None)
+                if entry is None:
+                    more = False
+                    return
+                window, request = entry
                 waiting.append(window)
+                gate.enter(request)
                 yield request
 
-        tally = await complete_all(
-            self.backend,
-            requests(),
-            ledger=self.ledger,
-            concurrency=self.concurrency,
-            on_done=lambda request, result: take(waiting.popleft(), request, result),
-        )
-        return tally.from_ledger
+        def done(request: Request, result: Result) -> None:
+            take(waiting.popleft(), request, result)
+            gate.leave(request)
+
+        from_ledger = 0
+        # Where the gate shuts before the end, it may open again once those in flight are counted.
+        while more and gate.open():
+            tally = await complete_all(
+                self.backend,
+                admitted(),
+                ledger=self.ledger,
+                concurrency=self.concurrency,
+                on_done=done,
+            )
+            from_ledger += tally.from_ledger
+        return from_ledger
+
+
+def _subject(method: Method, window: Window) -> tuple[str, str, int]:
+    return method.name, window.document_id, window.number
 
 
 class Rounds:
@@ -76,7 +117,6 @@ class Rounds:
         self._desk = desk
         self._method = method
         self._windows = windows
-        self._known = [Known(questions=desk.questions.about(window)) for window in windows]
         self._limits = limits
         self._bar = bar
         self._sizes = [method.expected_tokens(window) for window in windows]
@@ -101,9 +141,11 @@ class Rounds:
             if not taken:
                 break
             before = spent.kept_tokens
-            await self._write(taken)
+            made = await self._write(taken)
+            if not made:
+                break
             self._desk.collector.check_leaks(last=False)
-            reason = self._judge(taken, spent.kept_tokens - before)
+            reason = self._judge(made, spent.kept_tokens - before)
         if spent.kept_tokens >= _REACHED * self._limits.tokens:
             return ""
         return reason or self._exhausted()
@@ -171,53 +213,62 @@ class Rounds:
         }
 
         def take(window: int, request: Request, result: Result) -> None:
-            found = desk.collector.notes(preparation, self._windows[window], request, result)
+            about = self._windows[window]
+            found = desk.collector.notes(preparation, about, request, result)
             if found:
-                known = self._known[window]
-                self._known[window] = replace(known, lists=(*known.lists, found))
+                desk.add_list(self._method, about, found)
 
         for _ in range(_TRIES):
             missing = [
                 window
                 for window in sorted(needed)
-                for _ in range(needed[window] - len(self._known[window].lists))
+                for _ in range(needed[window] - self._listed(window))
             ]
             missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
             if not missing:
                 break
-            self.from_ledger += await desk.ask(self._lists(missing), take)
-        without = {window for window in needed if not self._known[window].lists}
+            gate = Gate(self._limits, desk.collector.spent)
+            self.from_ledger += await desk.ask(self._lists(missing), take, gate)
+        without = {window for window in needed if not self._listed(window)}
         self._allotment.give_up(without)
         ready = [window for window in taken if window not in without]
         return ready[: self._limits.requests_left(total(desk.collector.spent))]
+
+    def _listed(self, window: int) -> int:
+        return self._desk.lists(self._method, self._windows[window])
 
     def _lists(self, windows: list[int]) -> Iterator[tuple[int, Request]]:
         preparation = self._method.preparation
         assert preparation is not None
         for window in windows:
-            yield window, preparation.plan(self._windows[window], self._lists_tried[window])
+            number = self._lists_tried[window]
             self._lists_tried[window] += 1
+            yield window, preparation.plan(self._windows[window], number)
 
-    async def _write(self, taken: list[int]) -> None:
-        desk = self._desk
+    async def _write(self, taken: list[int]) -> list[int]:
+        """Ask for texts about these windows; returns those that were asked about."""
+        desk, made = self._desk, []
 
         def planned() -> Iterator[tuple[int, Request]]:
+            # Texts about one window are planned together: its notes are read once.
+            noted: tuple[int, Known] | None = None
             for window in taken:
-                yield (
-                    window,
-                    self._method.plan(
-                        self._windows[window], self._known[window], self._planned[window]
-                    ),
-                )
+                number = self._planned[window]
                 self._planned[window] += 1
+                made.append(window)
+                about = self._windows[window]
+                if noted is None or noted[0] != window:
+                    noted = window, desk.known(self._method, about)
+                yield window, self._method.plan(about, noted[1], number)
 
         def take(window: int, request: Request, result: Result) -> None:
             kept = desk.collector.texts(self._method, self._windows[window], request, result)
-            for text in kept:
-                desk.questions.add(self._windows[window], text)
+            desk.questions.add(self._windows[window], kept)
             self._bar.advance(sum(text.tokens for text in kept))
 
-        self.from_ledger += await desk.ask(planned(), take)
+        gate = Gate(self._limits, desk.collector.spent, keeps=self._method.name)
+        self.from_ledger += await desk.ask(planned(), take, gate)
+        return made
 
     def _judge(self, taken: list[int], gained: int) -> str:
         """Learn from a round; returns why there should be no other, empty where there should."""
@@ -242,6 +293,7 @@ class Rounds:
         everything = total(self._desk.collector.spent)
         if self._limits.requests_left(everything) == 0:
             return "the limit on requests was reached"
-        if self._limits.usd is not None and self._affordable() == 0:
+        paid = not Gate(self._limits, self._desk.collector.spent).open()
+        if self._limits.usd is not None and (paid or self._affordable() == 0):
             return "the limit on money was reached"
         return "no window had anything more to ask for"

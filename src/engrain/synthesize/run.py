@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,17 @@ from engrain.progress import Progress
 from engrain.store import Artifact, run_stage, write_json
 from engrain.synthesize.base import Method, Window
 from engrain.synthesize.budget import Limits, total
-from engrain.synthesize.collect import Collector, clear
+from engrain.synthesize.collect import LEDGER, Collector, clear
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
+from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import Desk, Rounds
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
-from engrain.synthesize.windows import windows
+from engrain.synthesize.windows import Cuts
 
-LEDGER = "ledger.sqlite"
 USAGE = "usage.json"
 
 
@@ -107,36 +107,40 @@ class _Stage:
         self._price = price
         self._stopped: dict[str, str] = {}
         self._from_ledger = 0
-        self._windows: dict[int | None, list[Window]] = {}
+        self._cuts = Cuts(lambda: artifacts.documents(corpus))
 
     def build(self, out: Path) -> Mapping[str, Any]:
         started = time.monotonic()
         planned = estimate(self._corpus, self._settings, price=self._price)
-        cut = self._cut(self._settings.window)
+        cut = self._cuts.of(self._settings.window)
         if not cut:
             raise UserError(f"synthesize: no document in {str(self._corpus.path)!r} has any text")
         guard = LeakGuard(artifacts.questions(self._corpus))
         self._warn(guard, cut)
         clear(out)
-        collector = Collector(
-            out,
-            model=self._generator.model,
-            verifier=Verifier(guard),
-            leak_limit=self._settings.leak_limit,
-        )
-        with Ledger(out / LEDGER) as ledger:
+        with (
+            Ledger(out / LEDGER) as ledger,
+            Notebook(out) as notebook,
+            Collector(
+                out,
+                model=self._generator.model,
+                verifier=Verifier(guard),
+                leak_limit=self._settings.leak_limit,
+            ) as collector,
+        ):
             desk = Desk(
                 backend=self._generator,
                 ledger=ledger,
                 concurrency=self._concurrency,
-                questions=Questions(),
+                notebook=notebook,
+                questions=Questions(notebook),
                 collector=collector,
             )
             asyncio.run(self._write(desk))
-        collector.write()
+            collector.write()
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
-        return self._counts(collector, cut)
+        return self._counts(collector, cut, out)
 
     async def _write(self, desk: Desk) -> None:
         budget, so_far = self._settings.budget, 0.0
@@ -151,7 +155,7 @@ class _Stage:
 
     async def _run(self, desk: Desk, method: Method, limits: Limits) -> None:
         with self._progress.bar(f"synthesize {method.name}", round(limits.tokens), "tokens") as bar:
-            rounds = Rounds(desk, method, self._cut(method.window), limits, bar)
+            rounds = Rounds(desk, method, self._cuts.of(method.window), limits, bar)
             reason = await rounds.run()
         self._from_ledger += rounds.from_ledger
         kept = desk.collector.spent[method.name].kept_tokens
@@ -168,13 +172,7 @@ class _Stage:
                 f"tokens: {reason}"
             )
 
-    def _cut(self, tokens: int | None) -> list[Window]:
-        """The corpus in windows of this size; most methods share one."""
-        if tokens not in self._windows:
-            self._windows[tokens] = list(windows(artifacts.documents(self._corpus), tokens))
-        return self._windows[tokens]
-
-    def _warn(self, guard: LeakGuard, cut: list[Window]) -> None:
+    def _warn(self, guard: LeakGuard, cut: Sequence[Window]) -> None:
         found = [window for window in cut if guard.find(window.text)]
         if found:
             self._progress.say(
@@ -195,28 +193,24 @@ class _Stage:
             "stopped": self._stopped,
         }
 
-    def _counts(self, collector: Collector, cut: list[Window]) -> dict[str, Any]:
+    def _counts(self, collector: Collector, cut: Sequence[Window], out: Path) -> dict[str, Any]:
         everything = total(collector.spent)
-        kinds: Counter[str] = Counter()
-        for texts in collector.kept.values():
-            for text in texts:
-                kinds[text.kind] += text.tokens
         return {
             "documents": len({window.document_id for window in cut}),
             "windows": len(cut),
             "requests": everything.requests,
             "failures": everything.failures,
-            "texts": {name: len(texts) for name, texts in sorted(collector.kept.items())},
-            "tokens": dict(sorted(kinds.items())),
-            "rejected": dict(sorted(collector.reasons.items())),
+            "texts": collector.kept,
+            "tokens": dict(sorted(collector.kinds.items())),
+            "rejected": dict(sorted(collector.rejections().items())),
             "stopped": self._stopped,
-            artifacts.TEXTS_FINGERPRINT: collector.fingerprint(),
+            artifacts.TEXTS_FINGERPRINT: artifacts.fingerprint_texts(artifacts.texts_in(out)),
         }
 
 
 def _most_common(collector: Collector, method: Method) -> str:
     names = {method.name} | ({method.preparation.name} if method.preparation else set())
-    reasons = Counter(row.reason for name in names for row in collector.rejected[name])
+    reasons = sum((collector.reasons[name] for name in names), Counter[str]())
     return (
         ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(3))
         or "no reply at all"

@@ -12,6 +12,7 @@ import re
 from engrain.backends.base import Reply
 from engrain.records import TextKind
 from engrain.synthesize.base import Fault, Parsed, Piece
+from engrain.synthesize.digests import Digests
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.prompts import one_line
 
@@ -60,7 +61,7 @@ class Verifier:
 
     def __init__(self, guard: LeakGuard) -> None:
         self._guard = guard
-        self._seen: set[bytes] = set()
+        self._seen = Digests()
 
     def leak(self, line: str) -> Fault | None:
         """Why a line must not go into a prompt, or None."""
@@ -83,10 +84,9 @@ class Verifier:
             if reason:
                 return reason, detail
         whole = one_line(f"{piece.question}\n{piece.text}").casefold()
-        digest = hashlib.blake2b(whole.encode(), digest_size=12).digest()
-        if digest in self._seen:
+        digest = hashlib.blake2b(whole.encode(), digest_size=8).digest()
+        if not self._seen.add(digest):
             return "duplicate", "the same text came before"
-        self._seen.add(digest)
         return "", ""
 
     def _leaked(self, text: str) -> tuple[str, str]:

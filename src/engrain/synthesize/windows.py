@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from engrain.records import Document
 from engrain.synthesize.base import Window
@@ -46,6 +46,21 @@ def windows(documents: Iterable[Document], tokens: int | None) -> Iterator[Windo
                 text=text,
                 tokens=estimated_tokens(text),
             )
+
+
+class Cuts:
+    """The documents in windows of every size that is asked for; each size is cut once."""
+
+    def __init__(self, documents: Callable[[], Iterable[Document]]) -> None:
+        """`documents` reads them anew at each call."""
+        self._documents = documents
+        self._sizes: dict[int | None, list[Window]] = {}
+
+    def of(self, tokens: int | None) -> Sequence[Window]:
+        """The windows of at most about `tokens`; None: whole documents."""
+        if tokens not in self._sizes:
+            self._sizes[tokens] = list(windows(self._documents(), tokens))
+        return self._sizes[tokens]
 
 
 def cut(text: str, tokens: int | None) -> Iterator[tuple[int, int]]:
