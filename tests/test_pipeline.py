@@ -304,6 +304,7 @@ def test_the_plan_asks_nobody_and_counts_everything(library, student, generator,
     assert made_plan.parameters is not None and 10_000 < made_plan.parameters < 100_000
     full = made_plan.budgets[-1]
     assert full.flops == 6 * made_plan.parameters * full.trained_tokens
+    assert any(f"the tokenizer of '{student.name}'" in line for line in made_plan.assumptions)
 
 
 def environment() -> dict[str, str]:

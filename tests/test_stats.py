@@ -224,6 +224,21 @@ def test_more_documents_than_a_block_of_random_numbers_holds_are_resampled_too(m
     assert parts == whole
 
 
+def test_the_jackknife_of_a_ratio_holds_the_truth_as_often_as_it_says():
+    # Tokens a request, over documents whose replies differ in number and length.
+    generator = np.random.default_rng(3)
+    covered, trials, documents = 0, 600, 8
+    truth = math.exp(0.5 * 0.4**2) * 100
+    for _ in range(trials):
+        requests = generator.integers(4, 9, documents)
+        tokens = requests * 100 * np.exp(generator.normal(0, 0.4, documents))
+        whole = tokens.sum() / requests.sum()
+        without = (tokens.sum() - tokens) / (requests.sum() - requests)
+        low, high = stats.jackknife(whole, without.tolist())
+        covered += low <= truth <= high
+    assert 0.92 <= covered / trials <= 0.98
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -242,6 +257,8 @@ def test_more_documents_than_a_block_of_random_numbers_holds_are_resampled_too(m
         (lambda: stats.holm([0.5, math.nan]), "p-values"),
         (lambda: stats.minimum_detectable(0.0, 5), "cannot say"),
         (lambda: stats.minimum_detectable(0.1, 1), "cannot say"),
+        (lambda: stats.jackknife(1.0, [1.0]), "no jackknife"),
+        (lambda: stats.jackknife(1.0, [1.0, 0.0]), "no jackknife"),
     ],
 )
 def test_where_nothing_was_measured_no_number_is_made_up(call, message: str):
