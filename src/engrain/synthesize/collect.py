@@ -58,7 +58,9 @@ class Collector:
         kept = []
         request_id = self._asked[-1].request_id
         for number, (part, tokens) in enumerate(zip(parts, _shares(reply, parts), strict=True)):
-            fault = part if isinstance(part, Fault) else self._verifier.fault(part, method.kind)
+            fault = (
+                part if isinstance(part, Fault) else self._verifier.fault(part, method.kind, window)
+            )
             if fault is not None:
                 self._reject(request, fault)
             elif not isinstance(part, Fault):

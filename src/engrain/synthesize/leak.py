@@ -6,13 +6,18 @@ elsewhere: from a source document that holds the questions, or from a generator 
 benchmark. A generator may also ask by itself, from the document alone, what the benchmark asks
 ("Where was X born?"): that is no leak, but it is not trained on either. So 13 words in a row are a
 leak wherever they stand; a whole question that is shorter is a coincidence.
+
+Gold answers are not looked for: a document that states one is there to be learned. How far texts
+and the longer answers overlap is only reported.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from engrain.records import Question
 
@@ -21,6 +26,10 @@ from engrain.records import Question
 _WORDS = 13
 # "Who is she?" is everyone's question: one with fewer words is not looked for.
 _FEWEST_WORDS = 4
+# From here on an overlap is reported.
+_REPORTED = 8
+# A run of `_REPORTED` words holds a whole gram of half as many at every so many places.
+_HALF = _REPORTED // 2
 
 _WORD = re.compile(r"\w+")
 
@@ -34,6 +43,31 @@ class Match:
     """Too short to tell a leak from a question that the document suggests to anyone."""
 
 
+@dataclass(slots=True)
+class Overlap:
+    """The longest runs of words that texts share with an evaluation question or answer."""
+
+    texts: int = 0
+    runs: Counter[int] = field(default_factory=Counter)
+    """Texts by the length of their longest run, of those with eight words or more."""
+
+    def count(self, longest: int) -> None:
+        """Add one text; 0 where it shares no eight words in a row."""
+        self.texts += 1
+        if longest:
+            self.runs[longest] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """For the stage's counts; without texts, or without such runs, there is no figure."""
+        shared = self.runs.total()
+        return {
+            "texts": self.texts,
+            "sharing_8_words": shared,
+            "share": round(shared / self.texts, 6) if self.texts else None,
+            "longest": max(self.runs, default=None),
+        }
+
+
 class LeakGuard:
     """Finds evaluation questions in texts: the whole of a short one, 13 words of a long one."""
 
@@ -41,14 +75,14 @@ class LeakGuard:
         # By their first words, so that a text is read once, whatever the number and lengths of the
         # questions.
         self._grams: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {}
+        self._halves: set[tuple[str, ...]] = set()
+        # Every run of eight words, with the lines that hold it and where.
+        self._lines: list[list[str]] = []
+        self._runs: dict[tuple[str, ...], list[tuple[int, int]]] = {}
         for question in questions:
-            words = _words(question.text)
-            size = min(len(words), _WORDS)
-            if size < _FEWEST_WORDS:
-                continue
-            for start in range(len(words) - size + 1):
-                gram = tuple(words[start : start + size])
-                self._grams.setdefault(gram[:_FEWEST_WORDS], {})[gram] = question.id
+            self._add_question(question)
+            for line in (question.text, question.answer, *question.aliases):
+                self._add_line(_words(line))
 
     def find(self, text: str) -> Match | None:
         """The first evaluation question met in `text`; None where there is none."""
@@ -62,6 +96,45 @@ class LeakGuard:
                 if tuple(words[start : start + len(gram)]) == gram:
                     return Match(question, by_chance=len(gram) < _WORDS)
         return None
+
+    def longest(self, words: Sequence[str]) -> int:
+        """How many words in a row these share with a question or answer; 0 for fewer than eight."""
+        if not any(
+            tuple(words[start : start + _HALF]) in self._halves
+            for start in range(0, len(words) - _HALF + 1, _HALF)
+        ):
+            return 0
+        longest = 0
+        for start in range(len(words) - _REPORTED + 1):
+            for line, place in self._runs.get(tuple(words[start : start + _REPORTED]), ()):
+                longest = max(longest, _common(words, start, self._lines[line], place))
+        return longest
+
+    def _add_question(self, question: Question) -> None:
+        words = _words(question.text)
+        size = min(len(words), _WORDS)
+        if size < _FEWEST_WORDS:
+            return
+        for start in range(len(words) - size + 1):
+            gram = tuple(words[start : start + size])
+            self._grams.setdefault(gram[:_FEWEST_WORDS], {})[gram] = question.id
+
+    def _add_line(self, words: list[str]) -> None:
+        for start in range(len(words) - _REPORTED + 1):
+            run = tuple(words[start : start + _REPORTED])
+            self._runs.setdefault(run, []).append((len(self._lines), start))
+            self._halves.update(run[place : place + _HALF] for place in range(_HALF + 1))
+        self._lines.append(words)
+
+
+def _common(ours: Sequence[str], here: int, theirs: Sequence[str], there: int) -> int:
+    """How many words from these two places on are the same."""
+    length = 0
+    for our, their in zip(ours[here:], theirs[there:], strict=False):
+        if our != their:
+            break
+        length += 1
+    return length
 
 
 def _words(text: str) -> list[str]:

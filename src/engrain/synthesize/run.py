@@ -117,10 +117,11 @@ class _Stage:
         guard = LeakGuard(artifacts.questions(self._corpus))
         self._warn(guard, cut)
         clear(out)
+        verifier = Verifier(guard, self._settings.verify)
         collector = Collector(
             out,
             model=self._generator.model,
-            verifier=Verifier(guard),
+            verifier=verifier,
             leak_limit=self._settings.leak_limit,
         )
         with Ledger(out / LEDGER) as ledger:
@@ -137,7 +138,7 @@ class _Stage:
         collector.write()
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
-        return self._counts(collector, cut)
+        return {**self._counts(collector, cut), "overlap": verifier.overlap.as_json()}
 
     async def _write(self, desk: Desk) -> None:
         budget, so_far = self._settings.budget, 0.0
