@@ -13,13 +13,13 @@ and the longer answers overlap is only reported.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from engrain.records import Question
+from engrain.synthesize.words import grams, words
 
 # Thirteen words in a row are not met by chance: the length that the GPT-3 paper (arXiv 2005.14165,
 # appendix C) uses.
@@ -30,8 +30,6 @@ _FEWEST_WORDS = 4
 _REPORTED = 8
 # A run of `_REPORTED` words holds a whole gram of half as many at every so many places.
 _HALF = _REPORTED // 2
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,49 +80,46 @@ class LeakGuard:
         for question in questions:
             self._add_question(question)
             for line in (question.text, question.answer, *question.aliases):
-                self._add_line(_words(line))
+                self._add_line(words(line))
 
-    def find(self, text: str) -> Match | None:
-        """The first evaluation question met in `text`; None where there is none."""
+    def find(self, told: Sequence[str]) -> Match | None:
+        """The first evaluation question met in the words of a text; None where there is none."""
         if not self._grams:
             return None
-        words = _words(text)
-        for start in range(len(words) - _FEWEST_WORDS + 1):
-            for gram, question in self._grams.get(
-                tuple(words[start : start + _FEWEST_WORDS]), {}
-            ).items():
-                if tuple(words[start : start + len(gram)]) == gram:
+        for start, head in enumerate(grams(told, _FEWEST_WORDS)):
+            if head not in self._grams:
+                continue
+            for gram, question in self._grams[head].items():
+                if tuple(told[start : start + len(gram)]) == gram:
                     return Match(question, by_chance=len(gram) < _WORDS)
         return None
 
-    def longest(self, words: Sequence[str]) -> int:
+    def longest(self, told: Sequence[str]) -> int:
         """How many words in a row these share with a question or answer; 0 for fewer than eight."""
         if not any(
-            tuple(words[start : start + _HALF]) in self._halves
-            for start in range(0, len(words) - _HALF + 1, _HALF)
+            tuple(told[start : start + _HALF]) in self._halves
+            for start in range(0, len(told) - _HALF + 1, _HALF)
         ):
             return 0
         longest = 0
-        for start in range(len(words) - _REPORTED + 1):
-            for line, place in self._runs.get(tuple(words[start : start + _REPORTED]), ()):
-                longest = max(longest, _common(words, start, self._lines[line], place))
+        for start, run in enumerate(grams(told, _REPORTED)):
+            for line, place in self._runs.get(run, ()):
+                longest = max(longest, _common(told, start, self._lines[line], place))
         return longest
 
     def _add_question(self, question: Question) -> None:
-        words = _words(question.text)
-        size = min(len(words), _WORDS)
+        told = words(question.text)
+        size = min(len(told), _WORDS)
         if size < _FEWEST_WORDS:
             return
-        for start in range(len(words) - size + 1):
-            gram = tuple(words[start : start + size])
+        for gram in grams(told, size):
             self._grams.setdefault(gram[:_FEWEST_WORDS], {})[gram] = question.id
 
-    def _add_line(self, words: list[str]) -> None:
-        for start in range(len(words) - _REPORTED + 1):
-            run = tuple(words[start : start + _REPORTED])
+    def _add_line(self, told: list[str]) -> None:
+        for start, run in enumerate(grams(told, _REPORTED)):
             self._runs.setdefault(run, []).append((len(self._lines), start))
             self._halves.update(run[place : place + _HALF] for place in range(_HALF + 1))
-        self._lines.append(words)
+        self._lines.append(told)
 
 
 def _common(ours: Sequence[str], here: int, theirs: Sequence[str], there: int) -> int:
@@ -135,7 +130,3 @@ def _common(ours: Sequence[str], here: int, theirs: Sequence[str], there: int) -
             break
         length += 1
     return length
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())

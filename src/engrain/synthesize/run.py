@@ -31,6 +31,7 @@ from engrain.synthesize.rounds import Desk, Rounds
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import windows
+from engrain.synthesize.words import words
 
 LEDGER = "ledger.sqlite"
 USAGE = "usage.json"
@@ -173,7 +174,7 @@ class _Stage:
             )
 
     def _warn(self, guard: LeakGuard, cut: list[Window]) -> None:
-        found = [window for window in cut if guard.find(window.text)]
+        found = [window for window in cut if guard.find(words(window.text))]
         if found:
             self._progress.say(
                 f"synthesize: {len(found)} of {len(cut)} windows of the corpus contain evaluation "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from engrain.synthesize.verify.base import Candidate, Verdict, words
+from engrain.synthesize.verify.base import Candidate, Verdict
+from engrain.synthesize.words import words
 
 # An explanation seldom says "yes"; and "all of them" may be a list in it.
 _VERDICTS = frozenset(

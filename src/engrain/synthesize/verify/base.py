@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from engrain.records import TextKind
 from engrain.synthesize.base import Piece, Window
-
-_WORD = re.compile(r"\w+")
+from engrain.synthesize.words import as_written, grams, words
 
 
 class Verdict(NamedTuple):
@@ -22,35 +18,20 @@ class Verdict(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True)
 class Candidate:
     """One text that may be kept, split into words once for all filters."""
 
-    piece: Piece
-    kind: TextKind
-    window: Window
-    """What it was written about."""
+    __slots__ = ("folded", "kind", "piece", "text", "vocabulary", "window", "words")
 
-    @cached_property
-    def text(self) -> str:
-        """All of it: for a pair the question, then the explanation with the answer."""
-        piece = self.piece
-        return f"{piece.question}\n{piece.text}" if piece.question else piece.text
-
-    @cached_property
-    def words(self) -> list[str]:
-        """Of `text`, as written."""
-        return _WORD.findall(self.text)
-
-    @cached_property
-    def folded(self) -> list[str]:
-        """Of `text`, without regard to case."""
-        return words(self.text)
-
-    @cached_property
-    def vocabulary(self) -> frozenset[str]:
-        """The different words of `folded`."""
-        return frozenset(self.folded)
+    def __init__(self, piece: Piece, kind: TextKind, window: Window) -> None:
+        """`window` is what the text was written about."""
+        self.piece, self.kind, self.window = piece, kind, window
+        # All of it: for a pair the question, then the explanation with the answer.
+        self.text = f"{piece.question}\n{piece.text}" if piece.question else piece.text
+        self.words = as_written(self.text)
+        # Without regard to case.
+        self.folded = list(map(str.casefold, self.words))
+        self.vocabulary = frozenset(self.folded)
 
 
 class Filter(Protocol):
@@ -58,16 +39,6 @@ class Filter(Protocol):
 
     def judge(self, candidate: Candidate) -> Verdict | None:
         """Why the text is not kept, or None."""
-
-
-def words(text: str) -> list[str]:
-    """The words of a text without regard to case; numbers are words."""
-    return _WORD.findall(text.casefold())
-
-
-def grams(tokens: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Every run of `size` words, in order; none where there are fewer words."""
-    return zip(*(tokens[start:] for start in range(size)), strict=False)
 
 
 # Texts about one window come together, but those of a round's requests side by side.

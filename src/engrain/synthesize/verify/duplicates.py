@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from array import array
 
 from rensa import RMinHash
 
-from engrain.synthesize.verify.base import Candidate, Verdict, words
+from engrain.synthesize.verify.base import Candidate, Verdict
 from engrain.synthesize.verify.seen import Seen
+from engrain.synthesize.words import grams, words
 
 # Jaccard similarity is that of the sets of runs of three words.
 _SHINGLE = 3
 # A text with fewer has too few runs to be alike in most of them.
 _FEWEST_WORDS = 10
-# Two texts are candidates where all hashes of one band agree. Eight keys a text are what memory
-# allows; how many hashes a band has decides from which similarity on.
-_BANDS = 8
 _SEED = 1
 # The word that begins a sentence is capitalised whatever it is.
 _OPENING = re.compile(r"(?:\A|[.!?:]\s|\n)\W*\w+")
@@ -47,9 +46,13 @@ class NearDuplicate:
     are told in one form. Each remembered text takes eight 64-bit keys and nothing else.
     """
 
+    # Two texts are alike where all hashes of one band agree. Eight bands are what memory allows;
+    # how many hashes a band has decides from which similarity on.
+    KEYS = 8
+
     def __init__(self, similarity: float, most: int) -> None:
         # The curve 1 - (1 - s^rows)^bands is steepest near s = (1 / bands)^(1 / rows).
-        self._rows = max(1, round(math.log(1 / _BANDS) / math.log(similarity)))
+        self._rows = max(1, round(math.log(1 / self.KEYS) / math.log(similarity)))
         self._seen = Seen(most)
 
     def judge(self, candidate: Candidate) -> Verdict | None:
@@ -63,14 +66,14 @@ class NearDuplicate:
         return None
 
     def _keys(self, candidate: Candidate) -> list[int]:
-        told = candidate.folded
-        sketch = RMinHash(num_perm=_BANDS * self._rows, seed=_SEED)
-        sketch.update(list(map(" ".join, zip(told, told[1:], told[2:], strict=False))))
-        values, rows = sketch.digest(), self._rows
+        sketch = RMinHash(num_perm=self.KEYS * self._rows, seed=_SEED)
+        sketch.update(list(map(" ".join, grams(candidate.folded, _SHINGLE))))
+        # 32 bits a hash.
+        values, size = array("I", sketch.digest()).tobytes(), 4 * self._rows
         facts = _facts(candidate)
         return [
-            _digest(b"%d %a %b" % (band, values[band * rows : (band + 1) * rows], facts))
-            for band in range(_BANDS)
+            _digest(bytes([band]) + values[band * size : (band + 1) * size] + facts)
+            for band in range(self.KEYS)
         ]
 
 

@@ -6,7 +6,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from engrain.synthesize.verify.base import Candidate, Verdict, grams, window_grams, words
+from engrain.synthesize.verify.base import Candidate, Verdict, window_grams
+from engrain.synthesize.words import grams, words
 
 _TEMPLATES = Path(__file__).parent.parent / "prompts"
 # What is filled in: documents, strategies and questions, which a text may well repeat.

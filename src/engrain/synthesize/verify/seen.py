@@ -24,12 +24,11 @@ class Seen:
 
     def any(self, keys: Sequence[int]) -> bool:
         """Whether one of the keys was added and is not forgotten."""
-        return any(
-            key in generation[key % _TABLES]
-            for generation in (self._now, self._before)
-            if generation
-            for key in keys
-        )
+        for key in keys:
+            table = key % _TABLES
+            if key in self._now[table] or (self._before and key in self._before[table]):
+                return True
+        return False
 
     def add(self, keys: Sequence[int]) -> None:
         """Remember an item by its keys."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engrain.synthesize.verify.base import Candidate, Verdict, grams, window_grams
+from engrain.synthesize.verify.base import Candidate, Verdict, window_grams
+from engrain.synthesize.words import grams
 
 # Words in a row: names, dates and set phrases are shorter.
 _SIZE = 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engrain.records import TextKind
 from engrain.synthesize.base import Fault, Piece, Window
 from engrain.synthesize.leak import LeakGuard, Overlap
@@ -13,6 +15,7 @@ from engrain.synthesize.verify.duplicates import Duplicate, NearDuplicate
 from engrain.synthesize.verify.echo import PromptEcho
 from engrain.synthesize.verify.language import SameLanguage
 from engrain.synthesize.verify.source import SourceCopy
+from engrain.synthesize.words import words
 
 # Active Reading drops very short outputs; the figure is ours.
 _SHORTEST_DOCUMENT = 20
@@ -23,13 +26,13 @@ class Verifier:
 
     def __init__(self, guard: LeakGuard, settings: VerifySettings) -> None:
         self._guard = guard
-        self._filters = _filters(settings)
+        self._filters = filters(settings)
         self.overlap = Overlap()
         """Of all texts looked at with the evaluation questions."""
 
     def leak(self, line: str) -> Fault | None:
         """Why a line must not go into a prompt, or None."""
-        verdict = self._leaked(line)
+        verdict = self._leaked(words(line))
         return Fault(reason=verdict.reason, detail=verdict.detail, text=line) if verdict else None
 
     def fault(self, piece: Piece, kind: TextKind, window: Window) -> Fault | None:
@@ -45,16 +48,15 @@ class Verifier:
         piece = candidate.piece
         if candidate.kind == "document" and len(piece.text) < _SHORTEST_DOCUMENT:
             return Verdict("too_short", f"{len(piece.text)} characters")
-        for text in (piece.text, piece.question):
-            if leaked := self._leaked(text):
-                return leaked
+        if leaked := self._leaked(candidate.folded):
+            return leaked
         for filter_ in self._filters:
             if verdict := filter_.judge(candidate):
                 return verdict
         return None
 
-    def _leaked(self, text: str) -> Verdict | None:
-        match = self._guard.find(text)
+    def _leaked(self, told: Sequence[str]) -> Verdict | None:
+        match = self._guard.find(told)
         if match is None:
             return None
         if match.by_chance:
@@ -62,7 +64,7 @@ class Verifier:
         return Verdict("leak", f"contains evaluation question {match.question_id!r}")
 
 
-def _filters(settings: VerifySettings) -> list[Filter]:
+def filters(settings: VerifySettings) -> list[Filter]:
     """Those that are switched on; duplicates last, because they remember what is kept."""
     found: list[Filter] = []
     if settings.prompt_echo is not None:
