@@ -19,6 +19,7 @@ QUESTIONS = "questions.parquet"
 SKIPPED = "skipped.parquet"
 KEPT = "kept"
 REJECTED = "rejected"
+COVERAGE = "coverage.parquet"
 ATTEMPTS = "attempts.parquet"
 
 DOCUMENTS_FINGERPRINT = "documents_fingerprint"
@@ -38,6 +39,22 @@ class Skipped:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """One window, sentence or name of a document, and how many synthetic texts touch it."""
+
+    document_id: str
+    kind: str
+    """`window`, `sentence` or `name`."""
+    start: int
+    """Where it stands in the document's text; of a name, where it first stands."""
+    end: int
+    texts: int
+    """Kept texts of this document that touch it; 0: training will not teach it."""
+    text: str
+    """The sentence or name itself; empty for a window."""
+
+
 def documents(corpus: Artifact) -> Iterator[Document]:
     """The documents of a corpus, in the order of their sources."""
     return read_rows(corpus.path / DOCUMENTS, Document)
@@ -55,7 +72,17 @@ def skipped(corpus: Artifact) -> Iterator[Skipped]:
 
 def texts(synthetic: Artifact) -> Iterator[SyntheticText]:
     """The kept synthetic texts: method by method in alphabetical order, each as it was written."""
-    return _folder(synthetic.path / KEPT, SyntheticText)
+    return kept_texts(synthetic.path)
+
+
+def kept_texts(directory: Path) -> Iterator[SyntheticText]:
+    """The same, of a synthesis that is not finished yet."""
+    return _folder(directory / KEPT, SyntheticText)
+
+
+def coverage(synthetic: Artifact) -> Iterator[Covered]:
+    """What of each document the kept texts touch: its windows, sentences and names, in order."""
+    return read_rows(synthetic.path / COVERAGE, Covered)
 
 
 def rejected(synthetic: Artifact) -> Iterator[Rejected]:

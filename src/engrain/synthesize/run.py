@@ -24,6 +24,7 @@ from engrain.store import Artifact, run_stage, write_json
 from engrain.synthesize.base import Known, Method, Window
 from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import Collector, clear
+from engrain.synthesize.coverage import cover
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
 from engrain.synthesize.plan import estimate
@@ -139,7 +140,13 @@ class _Stage:
         collector.write()
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
-        return {**self._counts(collector, cut), "overlap": verifier.overlap.as_json()}
+        return {
+            **self._counts(collector, cut),
+            "overlap": verifier.overlap.as_json(),
+            "coverage": cover(
+                out, lambda: artifacts.documents(self._corpus), self._settings.window
+            ),
+        }
 
     async def _write(self, desk: Desk) -> None:
         budget, so_far = self._settings.budget, 0.0
