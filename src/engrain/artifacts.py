@@ -19,6 +19,7 @@ QUESTIONS = "questions.parquet"
 SKIPPED = "skipped.parquet"
 KEPT = "kept"
 REJECTED = "rejected"
+COVERAGE = "coverage.parquet"
 ATTEMPTS = "attempts.parquet"
 
 DOCUMENTS_FINGERPRINT = "documents_fingerprint"
@@ -36,6 +37,22 @@ class Skipped:
     reason: str
     """A short slug (`empty`, `encrypted`, `duplicate`, `unknown_document`, ...): counted by it."""
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """One window, sentence or name of a document, and how many synthetic texts touch it."""
+
+    document_id: str
+    kind: str
+    """`window`, `sentence` or `name`."""
+    start: int
+    """Where it stands in the document's text; of a name, where it first stands."""
+    end: int
+    texts: int
+    """Kept texts of this document that touch it; 0: training will not teach it."""
+    text: str
+    """The sentence or name itself; empty for a window."""
 
 
 def documents(corpus: Artifact) -> Iterator[Document]:
@@ -61,6 +78,11 @@ def texts(synthetic: Artifact) -> Iterator[SyntheticText]:
 def texts_in(directory: Path) -> Iterator[SyntheticText]:
     """As `texts`, of an artifact that has no record yet."""
     return _folder(directory / KEPT, SyntheticText)
+
+
+def coverage(synthetic: Artifact) -> Iterator[Covered]:
+    """What of each document the kept texts touch: its windows, sentences and names, in order."""
+    return read_rows(synthetic.path / COVERAGE, Covered)
 
 
 def rejected(synthetic: Artifact) -> Iterator[Rejected]:

@@ -32,7 +32,7 @@ def write(request: Request) -> Reply:
         rows = [
             {
                 "question": f"Where is {words(generator, 4)}?",
-                "explanation": words(generator, 9),
+                "explanation": f"{words(generator, 9)} there",
                 "answer": "there",
             }
             for _ in range(8)

@@ -25,6 +25,7 @@ from engrain.synthesize.run import synthesize
 from engrain.synthesize.schedule import Allotment
 from engrain.synthesize.trace import requests
 from engrain.synthesize.windows import estimated_tokens, windows
+from engrain.synthesize.words import words
 
 # A busy machine is no failure.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,7 +114,7 @@ GUARD = LeakGuard(
     ],
 )
 def test_the_guard_finds_whole_short_questions_and_thirteen_words_of_long_ones(text, found):
-    match = GUARD.find(text)
+    match = GUARD.find(words(text))
     assert (match.question_id if match else "") == found
     assert match is None or match.by_chance == (found == "short")
 

@@ -196,7 +196,7 @@ def test_a_generator_that_writes_nothing_usable_stops_the_run(make_corpus, tmp_p
 
 
 def test_a_generator_that_repeats_itself_stops_the_run_with_what_it_wrote(make_corpus, tmp_path):
-    pair = '[{"question": "What?", "explanation": "This.", "answer": "that"}]'
+    pair = '[{"question": "What?", "explanation": "That.", "answer": "that"}]'
     backend = ScriptedBackend(lambda request: pair)
     made = run(
         make_corpus(30), backend, tmp_path / "out", qa={"share": 1.0}, documents={"share": 0.0}

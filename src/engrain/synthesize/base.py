@@ -53,6 +53,8 @@ class Piece:
     text: str
     question: str = ""
     answer: str = ""
+    written: str = ""
+    """What the generator wrote of a text that also holds the document's own; empty: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

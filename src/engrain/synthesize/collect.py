@@ -88,7 +88,9 @@ class Collector:
         parts: list[Piece | Fault] = [*parsed.pieces, *parsed.faults]
         kept = []
         for number, (part, tokens) in enumerate(zip(parts, _shares(reply, parts), strict=True)):
-            fault = part if isinstance(part, Fault) else self._verifier.fault(part, method.kind)
+            fault = (
+                part if isinstance(part, Fault) else self._verifier.fault(part, method.kind, window)
+            )
             if fault is not None:
                 self._reject(request, fault)
             elif not isinstance(part, Fault):

@@ -133,7 +133,7 @@ def pilot(
         Collector(
             Path(scratch),
             model=generator.model,
-            verifier=Verifier(LeakGuard(artifacts.questions(corpus))),
+            verifier=Verifier(LeakGuard(artifacts.questions(corpus)), settings.verify),
             leak_limit=1.0,
         ) as collector,
     ):

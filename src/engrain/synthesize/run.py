@@ -23,6 +23,7 @@ from engrain.store import Artifact, run_stage, write_json
 from engrain.synthesize.base import Method, Window
 from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import LEDGER, Collector, clear
+from engrain.synthesize.coverage import cover
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
 from engrain.synthesize.notebook import Notebook
@@ -32,6 +33,7 @@ from engrain.synthesize.rounds import Desk, Rounds
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts
+from engrain.synthesize.words import words
 
 USAGE = "usage.json"
 
@@ -118,13 +120,14 @@ class _Stage:
         guard = LeakGuard(artifacts.questions(self._corpus))
         self._warn(guard, cut)
         clear(out)
+        verifier = Verifier(guard, self._settings.verify)
         with (
             Ledger(out / LEDGER) as ledger,
             Notebook(out) as notebook,
             Collector(
                 out,
                 model=self._generator.model,
-                verifier=Verifier(guard),
+                verifier=verifier,
                 leak_limit=self._settings.leak_limit,
             ) as collector,
         ):
@@ -140,7 +143,13 @@ class _Stage:
             collector.write()
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
-        return self._counts(collector, cut, out)
+        return {
+            **self._counts(collector, cut, out),
+            "overlap": verifier.overlap.as_json(),
+            "coverage": cover(
+                out, lambda: artifacts.documents(self._corpus), self._settings.window
+            ),
+        }
 
     async def _write(self, desk: Desk) -> None:
         budget, so_far = self._settings.budget, 0.0
@@ -173,7 +182,7 @@ class _Stage:
             )
 
     def _warn(self, guard: LeakGuard, cut: Sequence[Window]) -> None:
-        found = [window for window in cut if guard.find(window.text)]
+        found = [window for window in cut if guard.find(words(window.text))]
         if found:
             self._progress.say(
                 f"synthesize: {len(found)} of {len(cut)} windows of the corpus contain evaluation "

@@ -96,6 +96,27 @@ class BudgetSettings(Settings):
     """Needs a price in the generator's settings."""
 
 
+class VerifySettings(Settings):
+    """Which texts are not kept, each counted by its reason; null or false switches a filter off."""
+
+    language: bool = True
+    """Texts in another language than what they are about; short ones are not judged."""
+    prompt_echo: int | None = Field(8, ge=4)
+    """Texts with so many words in a row of the instruction."""
+    self_contained: bool = True
+    """Questions and texts that lean on "the passage", "the author" or an unnamed "he". English
+    only."""
+    answer_share: float | None = Field(0.25, gt=0, le=1)
+    """Pairs whose explanation says less than this share of the answer's words."""
+    source_copy: float | None = Field(0.9, gt=0, le=1)
+    """Documents of which this share stands verbatim in the source, by runs of eight words."""
+    near_duplicate: float | None = Field(0.85, ge=0.5, lt=1)
+    """Texts that share about this much, by runs of three words, with an earlier text of any
+    document and name the same facts."""
+    remember: int = Field(10_000_000, ge=2)
+    """Texts in which duplicates are looked for; past it the older half is forgotten."""
+
+
 class SynthesisSettings(Settings):
     """The synthesis stage."""
 
@@ -103,6 +124,7 @@ class SynthesisSettings(Settings):
     documents: DocumentSettings | tuple[DocumentSettings, ...] = DocumentSettings()
     """One method, or a list of several with a share each."""
     budget: BudgetSettings
+    verify: VerifySettings = VerifySettings()
     window: int = Field(1500, ge=_SMALLEST_WINDOW)
     """Approximate tokens of document text in one prompt; a longer document is cut at its
     paragraphs."""

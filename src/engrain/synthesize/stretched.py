@@ -68,7 +68,8 @@ class Stretched(Drafter):
         faults = []
         if missing:
             faults.append(Fault(reason=reason, detail=f"no gap {', '.join(missing)}", text=""))
-        return Parsed([Piece(text=text.strip())], faults)
+        own = "\n\n".join(written[number] for number in sorted(written))
+        return Parsed([Piece(text=text.strip(), written=own)], faults)
 
 
 def cuts(text: str, pieces: int) -> list[int]:
