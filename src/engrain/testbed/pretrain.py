@@ -39,7 +39,7 @@ CONTEXT = 2048
 """Tokens that the student may see at once."""
 MEMORY_WORLD_SEED = 20_260_320
 """Any number, fixed: the benchmark builds the world anew to ask about it."""
-_EASIER_SHARE = 0.2
+_EASIER_SHARE = 0.1
 """Share of reading lessons that are of an easier level."""
 _PROBE_LESSONS = 24
 _PROBE_FACTS = 64
@@ -73,7 +73,7 @@ class PretrainSettings:
     """The recipe of the shipped student."""
 
     seed: int = 0
-    steps: int = 4_500
+    steps: int = 6_500
     processes: int = 2
     """Data-parallel processes of one thread each, one a core."""
     hidden: int = 160
@@ -91,7 +91,7 @@ class PretrainSettings:
     """Steps after which the next level starts all the same."""
     reading_share: float = 0.7
     """Share of a row in reading lessons; the rest is memory."""
-    memory_rows: float = 0.35
+    memory_rows: float = 0.2
     """Share of rows that are all memory once the last level is reached: remembering takes more
     repetition than reading."""
     memory_documents: int = 60
