@@ -141,6 +141,11 @@ def start(
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
+def answers(server: Server, count: int) -> Callable[[], bool]:
+    """Whether there are so many by now."""
+    return lambda: server.answered.total() >= count
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None
@@ -183,7 +188,7 @@ def test_killed_twice_and_run_again_nothing_is_asked_twice_and_the_files_are_the
     server.answered.clear()
     for share in (4, 2):
         process = start(server, corpus, tmp_path / "killed")
-        wait_for(lambda so_far=whole // share: server.answered.total() >= so_far, process)
+        wait_for(answers(server, whole // share), process)
         process.kill()
         process.communicate()
         assert not (tmp_path / "killed" / "record.json").exists()
@@ -203,20 +208,21 @@ def test_killed_twenty_times_at_random_moments_nothing_durable_is_asked_again(
     whole, out, stored = len(server.answered), tmp_path / "killed", 0
     server.answered.clear()
     with start(server, corpus, out, code=AGAIN_AND_AGAIN, tokens=tokens) as process:
-        assert process.stdin is not None and process.stdout is not None
+        lines, ends = process.stdin, process.stdout
+        assert lines is not None and ends is not None
 
         def begin() -> int:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return int(process.stdout.readline())
+            lines.write("\n")
+            lines.flush()
+            return int(ends.readline())
 
         for _ in range(20):
             before, more = server.answered.total(), generator.randint(0, whole // 25)
             child = begin()
-            wait_for(lambda aim=before + more: server.answered.total() >= aim, process)
+            wait_for(answers(server, before + more), process)
             time.sleep(generator.uniform(0, 0.1))
             os.kill(child, signal.SIGKILL)
-            assert int(process.stdout.readline()) == signal.SIGKILL
+            assert int(ends.readline()) == signal.SIGKILL
             wait_for(lambda: server.active == 0, process)
             assert not (out / "record.json").exists()
             now = durable(out)
@@ -225,8 +231,8 @@ def test_killed_twenty_times_at_random_moments_nothing_durable_is_asked_again(
             stored = now
         before = server.answered.total()
         begin()
-        assert int(process.stdout.readline()) == 0
-        process.stdin.close()
+        assert int(ends.readline()) == 0
+        lines.close()
     assert server.answered.total() - before == whole - stored
     assert durable(out) == whole
     assert files(out) == files(tmp_path / "whole")

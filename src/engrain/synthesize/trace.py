@@ -71,12 +71,13 @@ def prompts(synthetic: Artifact) -> Callable[[Collection[str]], Mapping[str, Seq
 
 def trace(synthetic: Artifact, text_id: str) -> Origin:
     """How the kept text with this id came about. Raises UserError where there is none."""
-    text = next(_matching(synthetic, KEPT, SyntheticText, "id", text_id), None)
-    if text is None:
+    found = next(_matching(synthetic, KEPT, SyntheticText, "id", text_id), None)
+    if found is None:
         raise UserError(
             f"no kept text {text_id!r} in {str(synthetic.path)!r}; ids stand in the column `id` of "
             "kept/*.parquet, and with the samples in the report"
         )
+    text: SyntheticText = found
 
     def same_reply(folder: str, kind: type[_Made]) -> Iterator[_Made]:
         # Documents with the same text share their requests.
