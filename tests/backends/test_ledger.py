@@ -130,6 +130,10 @@ def test_a_ledger_of_version_1_keeps_its_replies(tmp_path):
             assert ledger.failures() == [("c", "status 500", 3)]
             ledger.put([("b", REPLY)])
             assert len(ledger) == 2
+    with sqlite3.connect(path) as new:
+        (schema,) = new.execute("SELECT sql FROM sqlite_master WHERE name = 'replies'").fetchone()
+    new.close()
+    assert "WITHOUT ROWID" not in schema
 
 
 def test_what_is_not_kept_is_gone_from_the_file(tmp_path):
