@@ -22,7 +22,7 @@ def test_it_grows_and_forgets_nothing():
     seen = Digests()
     # All of them begin their search at the same slot.
     digests = [(number << 40 | 7).to_bytes(8, "little") for number in range(200)]
-    digests += [blake2b(bytes([number % 256, number // 256])).digest() for number in range(9_000)]
+    digests += [blake2b(bytes([number % 256, number // 256])).digest() for number in range(12_000)]
     assert all([seen.add(digest) for digest in digests])
     assert not any([seen.add(digest) for digest in digests])
     assert len(seen) == len(digests)
