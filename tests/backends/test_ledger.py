@@ -130,16 +130,22 @@ def test_a_ledger_of_version_1_keeps_its_replies(tmp_path):
             assert ledger.failures() == [("c", "status 500", 3)]
             ledger.put([("b", REPLY)])
             assert len(ledger) == 2
+    with sqlite3.connect(path) as new:
+        (schema,) = new.execute("SELECT sql FROM sqlite_master WHERE name = 'replies'").fetchone()
+    new.close()
+    assert "WITHOUT ROWID" not in schema
 
 
 def test_what_is_not_kept_is_gone_from_the_file(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger(path) as ledger:
         for name in "abc":
-            text = f"a secret of {name}, told at length " * 200
+            text = f"a secret of {name}, told at length " * 2000
             ledger.put([(name, Reply(text=text, finish_reason="stop", usage=Usage()))])
         ledger.put([], [("d", "a secret of d")])
+        before = sum(found.stat().st_size for found in tmp_path.iterdir())
         assert ledger.keep_only(iter(["b", "x", "b"])) == 2
+        assert path.stat().st_size < before / 2
         held = b"".join(found.read_bytes() for found in tmp_path.iterdir())
         assert b"secret of b" in held
         assert not any(f"secret of {name}".encode() in held for name in "acd")

@@ -139,3 +139,18 @@ def test_replies_far_longer_than_expected_do_not_pass_the_cap_on_tokens(
     )
     assert 10_000 <= made.counts["tokens"]["qa"] < 10_000 + 2048
     assert 10_000 <= made.counts["tokens"]["document"] < 10_000 + 4096
+
+
+def test_replies_that_become_dear_do_not_pass_the_cap_on_money(make_corpus, writer, tmp_path):
+    def script(request: Request) -> Reply:
+        # The first ones about a window promise that there is money for many more.
+        tokens = 10 if request.sample < 2 else request.sampling.max_tokens
+        usage = Usage(prompt_tokens=10, completion_tokens=tokens)
+        return Reply(text=writer._script(request).text, finish_reason="stop", usage=usage)
+
+    backend = ScriptedBackend(script)
+    cap, one_reply = 0.2, PRICE.cost(Usage(prompt_tokens=10, completion_tokens=MOST))
+    corpus = make_corpus(10)
+    write(corpus, backend, tmp_path / "out", {"tokens": 10_000_000, "usd": cap}, 64)
+    spent = sum(PRICE.cost(script(request).usage) for request in backend.requests)
+    assert cap - 2 * one_reply <= spent <= cap + one_reply

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -89,11 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         generator = random.Random(key)
         text = " ".join(generator.choices([f"word{n}" for n in range(300)], k=40))
         if "Task: question-answer pairs" in json.loads(body)["messages"][0]["content"]:
-            row = {
-                "question": f"Where is {text[:30]}?",
-                "explanation": f"{text} there",
-                "answer": "there",
-            }
+            row = {"question": f"Where is {text[:30]}?", "explanation": text, "answer": "there"}
             text = json.dumps([row, row | {"question": f"Who is {text[-30:]}?"}])
         usage = {"prompt_tokens": 100, "completion_tokens": len(text) // 4, "total_tokens": 0}
         choice = {
@@ -146,8 +141,9 @@ def start(
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def has_answered(server: Server, requests: int) -> bool:
-    return server.answered.total() >= requests
+def answers(server: Server, count: int) -> Callable[[], bool]:
+    """Whether there are so many by now."""
+    return lambda: server.answered.total() >= count
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -192,7 +188,7 @@ def test_killed_twice_and_run_again_nothing_is_asked_twice_and_the_files_are_the
     server.answered.clear()
     for share in (4, 2):
         process = start(server, corpus, tmp_path / "killed")
-        wait_for(partial(has_answered, server, whole // share), process)
+        wait_for(answers(server, whole // share), process)
         process.kill()
         process.communicate()
         assert not (tmp_path / "killed" / "record.json").exists()
@@ -212,22 +208,21 @@ def test_killed_twenty_times_at_random_moments_nothing_durable_is_asked_again(
     whole, out, stored = len(server.answered), tmp_path / "killed", 0
     server.answered.clear()
     with start(server, corpus, out, code=AGAIN_AND_AGAIN, tokens=tokens) as process:
-        orders, answers = process.stdin, process.stdout
-        assert orders is not None
-        assert answers is not None
+        lines, ends = process.stdin, process.stdout
+        assert lines is not None and ends is not None
 
         def begin() -> int:
-            orders.write("\n")
-            orders.flush()
-            return int(answers.readline())
+            lines.write("\n")
+            lines.flush()
+            return int(ends.readline())
 
         for _ in range(20):
             before, more = server.answered.total(), generator.randint(0, whole // 25)
             child = begin()
-            wait_for(partial(has_answered, server, before + more), process)
+            wait_for(answers(server, before + more), process)
             time.sleep(generator.uniform(0, 0.1))
             os.kill(child, signal.SIGKILL)
-            assert int(answers.readline()) == signal.SIGKILL
+            assert int(ends.readline()) == signal.SIGKILL
             wait_for(lambda: server.active == 0, process)
             assert not (out / "record.json").exists()
             now = durable(out)
@@ -236,8 +231,8 @@ def test_killed_twenty_times_at_random_moments_nothing_durable_is_asked_again(
             stored = now
         before = server.answered.total()
         begin()
-        assert int(answers.readline()) == 0
-        orders.close()
+        assert int(ends.readline()) == 0
+        lines.close()
     assert server.answered.total() - before == whole - stored
     assert durable(out) == whole
     assert files(out) == files(tmp_path / "whole")

@@ -53,8 +53,8 @@ def test_a_pair_leads_to_the_rest_of_its_reply(made):
     assert len(origin.siblings) == 6
     assert [row.reason for row in origin.rejected] == ["answer_missing"]
     assert pair.id not in {text.id for text in origin.siblings}
-    kept = {row.request_id for row in (origin.text, *origin.siblings)}
-    assert kept | {row.request_id for row in origin.rejected} == {origin.asked.request_id}
+    ids = {row.request_id for row in origin.siblings} | {row.request_id for row in origin.rejected}
+    assert ids == {pair.request_id} == {origin.asked.request_id}
     assert sum(text.tokens for text in (pair, *origin.siblings)) <= origin.asked.completion_tokens
 
 

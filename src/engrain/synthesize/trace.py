@@ -78,7 +78,6 @@ def trace(synthetic: Artifact, text_id: str) -> Origin:
             f"no kept text {text_id!r} in {str(synthetic.path)!r}; ids stand in the column `id` of "
             "kept/*.parquet, and with the samples in the report"
         )
-
     text: SyntheticText = found
 
     def same_reply(folder: str, kind: type[_Made]) -> Iterator[_Made]:
