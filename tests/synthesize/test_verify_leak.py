@@ -94,7 +94,7 @@ def test_leaks_past_the_limit_fail_the_run_and_name_limit_and_count(make_corpus,
         )
         return dataclasses.replace(reply, text=f"{LONG} {reply.text}") if leaking else reply
 
-    with pytest.raises(UserError, match=r"\d+ of \d+ synthetic texts .* leak_limit 0.2"):
+    with pytest.raises(UserError, match=r"\d+ of \d+ synthetic texts .*synthesis.leak_limit 0.2"):
         run(make_corpus(questions=[LONG]), ScriptedBackend(script), tmp_path / "out",
             leak_limit=0.2, documents={"share": 0.9}, qa={"share": 0.1})  # fmt: skip
 
