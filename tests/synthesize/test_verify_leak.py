@@ -42,6 +42,7 @@ def run(corpus, backend, out, **settings):
         ("It is asked which of the two harbour towns did the twins", 8),
         (f"One. {LONG} Two.", 17),
         ("Then she opened it in the NORTHERN one, because of the ice.", 8),
+        ("One elder of the sisters open her second bakery", 8),
         ("in the northern one because the rent there was half", 10),
         (f"{LONG[:40]} and {ANSWER}", 17),
     ],
