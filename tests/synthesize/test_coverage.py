@@ -158,7 +158,8 @@ def test_a_writer_touches_the_sentences_whose_facts_it_notices(make_world, stren
     """The strong writer writes about all facts, the weak one about 60 per cent of them."""
     world, documents, made = make_world(strength)
     texts = {one.id: one.text for one in documents}
-    with_facts, without = [], []
+    with_facts: list[bool] = []
+    without: list[bool] = []
     for row in artifacts.coverage(made):
         if row.kind == "sentence":
             facts = stated(world, row.document_id, texts[row.document_id], row.start, row.end)
