@@ -178,7 +178,7 @@ def test_strategies_and_questions_may_be_repeated_but_not_the_words_around_them(
         ("Ada Wren, Oslo, 1912; Ada Wren, Oslo, 1931, 1947; Ada Wren, Oslo, Norway, 1960.", ""),
         ("A baker by trade, Ada Wren hailed from Oslo; born 1912, she owned premises by 1931, "
          "selling rye loaves.", ""),
-        ("Ada Wren wurde in Oslo geboren.", ""),
+        ("Das ist eine kleine Bäckerei in der Stadt gewesen, und nicht mehr.", ""),
     ],
 )  # fmt: skip
 def test_a_text_in_another_language_than_its_document_is_found(text, found):
@@ -193,7 +193,8 @@ def test_a_document_copied_from_its_source_is_found_and_a_quoting_pair_is_not():
     copied = STORY[: len(STORY) // 2]
     assert reason(Piece(text=copied)) == "source_copy"
     assert reason(Piece(text=copied), source_copy=None) == ""
-    assert reason(pair("Who was Ada Wren?", copied, "Ada Wren")) == ""
+    assert reason(Piece(text=copied), source_copy=0.5) == "source_copy"
+    assert reason(pair("Who was Ada Wren?", copied, "Ada Wren"), source_copy=0.5) == ""
     half = copied[:150] + " Her later life was spent far from there, and little is known of it now."
     assert reason(Piece(text=half)) == ""
 

@@ -42,6 +42,7 @@ def run(corpus, backend, out, **settings):
         ("It is asked which of the two harbour towns did the twins", 8),
         (f"One. {LONG} Two.", 17),
         ("Then she opened it in the NORTHERN one, because of the ice.", 8),
+        ("One elder of the sisters open her second bakery", 8),
         ("in the northern one because the rent there was half", 10),
         (f"{LONG[:40]} and {ANSWER}", 17),
     ],
@@ -94,7 +95,7 @@ def test_leaks_past_the_limit_fail_the_run_and_name_limit_and_count(make_corpus,
         )
         return dataclasses.replace(reply, text=f"{LONG} {reply.text}") if leaking else reply
 
-    with pytest.raises(UserError, match=r"\d+ of \d+ synthetic texts .*leak_limit 0.2"):
+    with pytest.raises(UserError, match=r"\d+ of \d+ synthetic texts .*synthesis.leak_limit 0.2"):
         run(make_corpus(questions=[LONG]), ScriptedBackend(script), tmp_path / "out",
             leak_limit=0.2, documents={"share": 0.9}, qa={"share": 0.1})  # fmt: skip
 

@@ -30,16 +30,15 @@ _TOUCHED = 0.3
 _END = re.compile(r"(?<=[.!?])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
 # A stretch with fewer different words (a heading, a number, "Yes, he said.") states no fact.
 _FEWEST_WORDS = 4
-# A word in more of a long document's sentences tells nothing, and its list would be long.
-_COMMON = 0.1
-# In a document of fewer sentences no word is common.
-_SHORT = 50
+# A word in more of a document's sentences tells nothing, and its list would be long: the greater of
+# a share and a number.
+_COMMON, _COMMON_SENTENCES = 0.02, 50
 _TOKEN = re.compile(r"\w[\w'\u2019-]*")
 # Where nothing is capitalised, long words that come up seldom stand for names.
 _LONG, _SELDOM = 8, 3
 # What so many texts touch is counted by itself.
 _OFTEN = 3
-# Characters of documents whose cards are in memory at a time; a card takes many times as much.
+# Characters of documents whose cards are in memory at a time; a card takes some 35 times as much.
 _CHARACTERS = 4_000_000
 
 
@@ -188,7 +187,7 @@ def _weights(sentences: list[set[str]], rarity: Rarity) -> dict[str, float]:
     """How much each word tells: the rarer in its document and in the corpus, the more."""
     count = len(sentences)
     held = Counter(word for told in sentences for word in told)
-    most = count if count < _SHORT else _COMMON * count
+    most = max(_COMMON_SENTENCES, _COMMON * count)
     return {
         word: math.log(1 + count / here) * rarity.of(word) ** 2
         for word, here in held.items()
