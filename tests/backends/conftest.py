@@ -35,6 +35,7 @@ class Endpoint:
         self.latency = 0.0
         self.model = MODEL
         self.retry_after = 0.3
+        self.moved_to = ""
         self.in_flight = self.most_in_flight = 0
         self.url = ""
 
@@ -75,6 +76,10 @@ class Endpoint:
             return _error(400, f"Unsupported parameter: {name!r}", param=name)
         fault = self.faults.popleft() if self.faults else ""
         await asyncio.sleep(self.latency)
+        if self.moved_to:
+            return Response(status_code=307, headers={"location": self.moved_to})
+        if fault.startswith(("{", "[")):
+            return Response(fault, media_type="application/json")
         if fault == "429":
             return _error(429, "slow down", headers={"retry-after": f"{self.retry_after:g}"})
         return await _play(fault, body, request)

@@ -16,7 +16,6 @@ from typing import Any
 
 import aiohttp
 import openai
-from openai.types.chat import ChatCompletion
 
 from engrain.backends.base import FinishReason, Reply, Request, Usage
 from engrain.backends.settings import EndpointSettings
@@ -65,6 +64,15 @@ class TryAgain(Exception):
         self.unreachable = unreachable
 
 
+class _BadBody(Exception):
+    """A body with a good status that is not a chat completion."""
+
+
+# What a broken status line raises is in no class of the client's own.
+_LOST = (openai.APIConnectionError, aiohttp.ClientError)
+_BAD = (ValueError, _BadBody)
+
+
 class Endpoint:
     """One place that serves a model. Connects to nothing before the first request.
 
@@ -83,7 +91,7 @@ class Endpoint:
         """Take the place, the model's name there, and seconds without a byte that are too many.
 
         Raises UserError where the address has a password in it, or must be on this machine
-        (`local_only`) and is not. Then no redirect is followed and no proxy used either.
+        (`local_only`) and is not. Then no proxy is used either.
         """
         self.settings = settings
         self.url = check(settings.base_url, local_only=local_only)
@@ -104,20 +112,17 @@ class Endpoint:
         Raises TryAgain where another attempt may succeed, RequestError where none would, and
         EndpointError where the same would happen to every request.
         """
+        failure: Exception
         try:
             reply = await self._ask(request)
-        except openai.APIStatusError as error:
-            status = error
-        except openai.APIConnectionError as error:
-            raise self._lost(error) from None
-        except (json.JSONDecodeError, openai.APIResponseValidationError, _BadBody) as error:
-            reason = f"the body is not a chat completion ({self._said(str(error))})"
-            raise TryAgain(reason) from None
+        except (openai.APIStatusError, *_LOST, *_BAD) as error:
+            failure = error
         else:
             self.answered = True
             return reply
-        # Outside the handler: the client's error carries the request and its headers.
-        raise await self._judged(status)
+        # Outside the handler: a client's error knows the request and its headers, the key included,
+        # and would be shown as the context of ours.
+        raise await self._judged(failure)
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -127,9 +132,9 @@ class Endpoint:
 
     async def _ask(self, request: Request) -> Reply:
         fields = self._fields(request)
-        create = self._connected().chat.completions.create
+        create = self._connected().chat.completions.with_raw_response.create
         try:
-            completion = await create(**fields)
+            answer = await create(**fields)
             self._seed_taken = self._seed_taken or "seed" in fields
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if error.param == "max_tokens" and "max_tokens" in fields:
@@ -141,9 +146,9 @@ class Endpoint:
             # Servers name the field that they reject in many ways or not at all: a second answer
             # tells.
             del fields["seed"]
-            completion = await create(**fields)
+            answer = await create(**fields)
             self._send_seed = False
-        return _reply(completion)
+        return _reply(answer.http_response.content)
 
     def _fields(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
@@ -174,14 +179,19 @@ class Endpoint:
                 timeout=timeout,
                 http_client=openai.DefaultAioHttpClient(
                     timeout=timeout,
-                    follow_redirects=not self._local_only,
+                    # Documents and the key go to the named address and nowhere else.
+                    follow_redirects=False,
                     trust_env=not self._local_only,
                 ),
             )
         return self._client
 
-    async def _judged(self, error: openai.APIStatusError) -> Exception:
-        """What a status means, as the error to raise."""
+    async def _judged(self, error: Exception) -> Exception:
+        """What a failure means, as the error to raise."""
+        if isinstance(error, _BAD):
+            return TryAgain(f"the body is not a chat completion ({self._said(str(error))})")
+        if not isinstance(error, openai.APIStatusError):
+            return self._lost(error)
         status = error.status_code
         if status in (401, 403):
             state = "the key in it was refused" if self._key() else "it is not set"
@@ -191,6 +201,12 @@ class Endpoint:
             )
         if status == 404 or error.code == "model_not_found":
             return await self._unknown()
+        if 300 <= status < 400:
+            place = self._said(error.response.headers.get("location", "nowhere"))
+            return EndpointError(
+                f"{self.url} answered {status}, which points to {place!r}; "
+                "set base_url to where the model is served"
+            )
         if status == 402 or error.code == "insufficient_quota":
             return EndpointError(
                 f"{self.url} says that the quota of this key is spent; add credit and run again"
@@ -204,7 +220,7 @@ class Endpoint:
             return TryAgain(f"status {status}")
         return RequestError(f"{self.url} answered {status}: {self._said(error.message)}")
 
-    def _lost(self, error: openai.APIConnectionError) -> Exception:
+    def _lost(self, error: Exception) -> Exception:
         if _caused_by(error, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             nobody = self._nobody()
             return TryAgain("nobody answers", unreachable=nobody) if self.answered else nobody
@@ -235,16 +251,16 @@ class Endpoint:
         Raises EndpointError where nobody listens or the key is refused.
         """
         try:
-            page = await self._connected().models.list()
-        except openai.APIConnectionError:
-            raise self._nobody() from None
+            answer = await self._connected().models.with_raw_response.list()
+        except _LOST:
+            refusal = None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             refusal = error
-        except (openai.APIStatusError, json.JSONDecodeError, openai.APIResponseValidationError):
+        except openai.APIStatusError:
             return []
         else:
-            return sorted(entry.id for entry in page.data)
-        raise await self._judged(refusal)
+            return _listed(answer.http_response.content)
+        raise self._nobody() if refusal is None else await self._judged(refusal)
 
     def _nobody(self) -> EndpointError:
         return EndpointError(
@@ -262,34 +278,42 @@ class Endpoint:
         return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-class _BadBody(Exception):
-    """A body with a good status that is not a chat completion."""
-
-
-def _reply(completion: object) -> Reply:
-    # The client hands on a body that is not JSON (a proxy's error page) as it is.
-    if not isinstance(completion, ChatCompletion):
-        raise _BadBody(repr(completion))
-    if not completion.choices:
+def _reply(body: bytes) -> Reply:
+    # Read here and not by the client, whose objects are as wrong as the body they were made of.
+    completion = json.loads(body)
+    choices = completion.get("choices") if isinstance(completion, dict) else None
+    if choices == []:
         raise RequestError("the reply has no choices")
-    choice = completion.choices[0]
+    try:
+        choice = choices[0]  # type: ignore[index]
+        text = choice["message"].get("content") or ""
+        finish_reason, usage = choice.get("finish_reason"), completion.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        counts = [
+            usage.get("prompt_tokens") or 0,
+            details.get("cached_tokens") or 0,
+            usage.get("completion_tokens") or 0,
+        ]
+    except (TypeError, KeyError, IndexError, AttributeError):
+        raise _BadBody(body.decode(errors="replace")) from None
+    if not isinstance(text, str) or not all(isinstance(count, int) for count in counts):
+        raise _BadBody(body.decode(errors="replace"))
     return Reply(
-        text=choice.message.content or "",
-        finish_reason=_FINISHED.get(choice.finish_reason, "other"),
-        usage=_usage(completion),
+        text=text,
+        finish_reason=_FINISHED.get(str(finish_reason), "other"),
+        usage=Usage(
+            prompt_tokens=counts[0],
+            cached_prompt_tokens=counts[1],
+            completion_tokens=counts[2],
+        ),
     )
 
 
-def _usage(completion: ChatCompletion) -> Usage:
-    usage = completion.usage
-    if usage is None:
-        return Usage()
-    details = usage.prompt_tokens_details
-    return Usage(
-        prompt_tokens=usage.prompt_tokens,
-        cached_prompt_tokens=(details.cached_tokens if details is not None else None) or 0,
-        completion_tokens=usage.completion_tokens,
-    )
+def _listed(body: bytes) -> list[str]:
+    try:
+        return sorted(str(entry["id"]) for entry in json.loads(body)["data"])
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def _caused_by(error: BaseException, *kinds: type[BaseException]) -> bool:

@@ -19,8 +19,8 @@ def check(url: str, *, local_only: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UserError(f"base_url is not an address; {_EXAMPLE}") from error
+    except ValueError:
+        raise UserError(f"base_url is not an address; {_EXAMPLE}") from None
     if "@" in url or parts.query or parts.fragment:
         raise UserError(
             f"base_url for {host!r} has a {'password' if '@' in url else 'query'} in it, which "
