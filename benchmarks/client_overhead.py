@@ -10,9 +10,6 @@ the intervals, which span all rounds. Usage: make bench NAME=client_overhead [AR
 from __future__ import annotations
 
 import asyncio
-import json
-import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -24,6 +21,7 @@ from pathlib import Path
 import aiohttp
 import openai
 from recording import Figure, report
+from serving import Http, completion, serving
 
 from engrain.backends.base import Message, Reply, Request, Sampling
 from engrain.backends.ledger import Ledger
@@ -44,67 +42,18 @@ DOCUMENT = "The lighthouse of Wilmon was built in 1871 by Ada Fenn. " * 72
 REPLY = "Ada Fenn, who built the lighthouse in 1871, came to Wilmon by sea. " * 24
 
 
-class Canned(asyncio.Protocol):
-    """Answers every request after the latency; reads of HTTP only where a request ends."""
+class Canned(Http):
+    """Answers every request after the latency, each with a text of its own."""
 
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._number = 0
+    number = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-            if len(self._buffer) < end + 4 + length:
-                return
-            self._buffer = self._buffer[end + 4 + length :]
-            asyncio.get_running_loop().call_later(LATENCY, self._answer)
+    def requested(self, body: bytes) -> None:
+        """Answer later."""
+        asyncio.get_running_loop().call_later(LATENCY, self._answer)
 
     def _answer(self) -> None:
-        self._number += 1
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": f"{REPLY} {id(self)}-{self._number}"},
-            "finish_reason": "stop",
-        }
-        usage = {"prompt_tokens": 1000, "completion_tokens": 400, "total_tokens": 1400}
-        body = json.dumps(
-            {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": MODEL,
-                "choices": [choice],
-                "usage": usage,
-            }
-        ).encode()
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-        self._transport.write(f"{head}\r\n\r\n".encode() + body)
-
-
-def serve(ready: multiprocessing.SimpleQueue[int], core: int | None) -> None:
-    """Run the server until the process is ended."""
-    pin(core)
-
-    async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", 0, backlog=512)
-        ready.put(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(run())
-
-
-def pin(core: int | None) -> None:
-    """Keep this process on one core, where the system can."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+        Canned.number += 1
+        self.answer(200, completion(f"{REPLY} {Canned.number}", model=MODEL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,27 +179,16 @@ def figure(
 def main() -> int:
     """Measure all of it."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    apart = len(cores) > 1
-    context = multiprocessing.get_context("spawn")
-    ready = context.SimpleQueue()
-    server = context.Process(target=serve, args=(ready, cores[1] if apart else None), daemon=True)
-    server.start()
-    pin(cores[0] if apart else None)
-    url = f"http://127.0.0.1:{ready.get()}/v1"
     runs: dict[str, list[Run]] = {client.__name__: [] for client in CLIENTS}
     start = 0
-    try:
-        # The first round warms up: imports, connections, caches.
+    with serving(Canned) as url:
+        # The first round warms up: imports and caches.
         for number in range(rounds + 1):
             for client in CLIENTS:
                 run = measure(client, url, start)
                 start += REQUESTS
                 if number:
                     runs[client.__name__].append(run)
-    finally:
-        server.terminate()
-        server.join()
     shares = [
         ours.per_second / theirs.per_second
         for ours, theirs in zip(runs["engrain"], runs["official"], strict=True)

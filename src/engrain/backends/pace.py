@@ -13,8 +13,9 @@ from engrain.backends.limits import Allowance, Taken
 
 # In flight at first; doubled every round trip, as TCP's slow start does, while it pays.
 _START = 32
-# After a refusal the limit grows by this share of itself in a round trip, at least by one.
-_STEP = 1 / 8
+# After a refusal the limit doubles again up to this share of what it was, then grows by this share
+# of that in a round trip, at least by one: TCP's recovery with CUBIC's memory of the last limit.
+_SOON, _STEP = 3 / 4, 1 / 8
 # Replies while fewer of the allowed requests were in flight than this say nothing about the limit.
 _USED = 0.75
 # A limit is judged when it is so many times the last one that paid. It pays where it brought this
@@ -51,7 +52,8 @@ class Pace:
 
     The limit on requests in flight starts at 32 and doubles every round trip while replies come
     faster for it. It halves on a refusal (429, 503, a timeout), once for all requests that were
-    sent before it halved, and grows by an eighth a round trip after that. A refusal that says when
+    sent before it halved, soon comes back to three quarters of what it was, and grows by an eighth
+    of that a round trip from there. A refusal that says when
     to come back, refusals without a reply between them, and an endpoint that cannot be reached
     pause everything.
     """
@@ -145,13 +147,11 @@ class Pace:
             self.paused_until = max(self.paused_until, now + retry_after)
         if turn.sent < self._cut_at:
             return
-        if self._refusals:
-            # The threshold stays at what the endpoint took before the storm, to be back there soon.
-            self._limit = max(1.0, self._limit / 2)
-            if retry_after is None:
-                self._pause(self._refusals, now)
-        else:
-            self._limit = self._threshold = max(1.0, self._limit / 2)
+        if not self._refusals:
+            self._threshold = max(1.0, _SOON * self._limit)
+        elif retry_after is None:
+            self._pause(self._refusals, now)
+        self._limit = max(1.0, self._limit / 2)
         self._refusals += 1
         self._forget(now)
 

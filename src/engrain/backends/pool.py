@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 from engrain.backends.base import Message, Reply, Request, Sampling
 from engrain.backends.endpoint import Endpoint, TryAgain
@@ -99,7 +100,7 @@ class Pool:
             if reply is not None:
                 return reply
             if wait and attempt < self._attempts:
-                await asyncio.sleep(self._wait(attempt))
+                await asyncio.sleep(self._wait(1 if wait == "shortly" else attempt))
         raise RequestError(
             f"{self._endpoints[index].url} failed {self._attempts} times, "
             f"the last time so: {reason}"
@@ -132,8 +133,11 @@ class Pool:
 
     async def _try(
         self, index: int, turn: Turn, request: Request
-    ) -> tuple[Reply | None, bool, str]:
-        """One attempt: the reply; or None, whether the request itself should wait, and why."""
+    ) -> tuple[Reply | None, Literal["", "shortly", "longer"], str]:
+        """One attempt: the reply; or None, how long this request itself should wait, and why.
+
+        After a refusal its endpoint's pace is what makes it wait.
+        """
         endpoint, pace = self._endpoints[index], self._paces[index]
         try:
             reply = await endpoint.ask(request)
@@ -142,18 +146,18 @@ class Pool:
             if failure.unreachable is not None:
                 pace.lost(turn, now)
                 self._set_aside(index, failure.unreachable, for_good=False)
-                return None, False, failure.reason
+                return None, "", failure.reason
             if failure.refused:
                 pace.refused(turn, failure.retry_after, now)
-            else:
-                pace.left()
-            return None, failure.retry_after is None, failure.reason
+                return None, "shortly" if failure.retry_after is None else "", failure.reason
+            pace.left()
+            return None, "longer", failure.reason
         except EndpointError as error:
             pace.lost(turn, time.monotonic())
             if not endpoint.answered:
                 raise
             self._set_aside(index, error, for_good=True)
-            return None, False, str(error)
+            return None, "", str(error)
         except BaseException:
             pace.left()
             raise
@@ -163,7 +167,7 @@ class Pool:
         self._reply_tokens += usage.completion_tokens
         if self._given_up.pop(index, None) is not None:
             _log.warning("%s answers again", endpoint.url)
-        return reply, False, ""
+        return reply, "", ""
 
     def _set_aside(self, index: int, error: EndpointError, *, for_good: bool) -> None:
         """Go on with the others; raises where there are none left."""
