@@ -78,4 +78,5 @@ def test_an_estimate_corrected_after_its_minute_leaves_the_sum_right():
     assert allowance.opens_at(1, 100.0) <= 100.0
     allowance.settle(entry, 900)
     allowance.take(900, 200.0)
-    assert allowance.opens_at(100, 260.0) <= 260.0
+    allowance.take(100, 250.0)
+    assert allowance.opens_at(500, 260.0) <= 260.0
