@@ -123,7 +123,7 @@ class _Run:
             self.recipe.synthesis,
             self.out / SYNTHETIC,
             seed=self.recipe.seed,
-            concurrency=settings.concurrency,
+            concurrency=settings.at_a_time(),
             price=settings.price,
             progress=self.progress,
         )
@@ -287,13 +287,19 @@ def build_generator(settings: GeneratorSettings, *, seed: int) -> Backend:
         from engrain.backends.transformers import TransformersBackend
 
         return TransformersBackend(model=settings.model, name=model_identity(settings.model))
-    from engrain.backends.openai import OpenAIBackend
+    from engrain.backends.endpoint import Endpoint
+    from engrain.backends.pool import Pool
 
-    return OpenAIBackend(
-        model=settings.model,
-        base_url=settings.base_url,
-        api_key_env=settings.api_key_env,
-        timeout=settings.timeout,
+    return Pool(
+        [
+            Endpoint(
+                endpoint,
+                model=settings.model,
+                timeout=settings.timeout,
+                local_only=settings.local_only,
+            )
+            for endpoint in settings.served_at()
+        ]
     )
 
 

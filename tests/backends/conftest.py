@@ -7,6 +7,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Endpoint:
         self.needs_key = False
         self.lists_models = True
         self.rejected_fields: set[str] = set()
+        self.latency = 0.0
+        self.model = MODEL
+        self.retry_after = 0.3
+        self.moved_to = ""
+        self.in_flight = self.most_in_flight = 0
         self.url = ""
 
     def app(self) -> Starlette:
@@ -47,28 +53,41 @@ class Endpoint:
             return _error(404, "no such page")
         rows = [
             {"id": name, "object": "model", "created": 0, "owned_by": "us"}
-            for name in (MODEL, "other")
+            for name in (self.model, "other")
         ]
         return JSONResponse({"object": "list", "data": rows})
 
     async def _chat(self, request: HTTPRequest) -> Response:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._answer(request)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: HTTPRequest) -> Response:
         body = await request.json()
         self.bodies.append(body)
         if self.needs_key and request.headers["authorization"] != f"Bearer {KEY}":
             return _error(401, f"Incorrect key {KEY[:6]}...")
-        if body["model"] != MODEL:
+        if body["model"] != self.model:
             return _error(404, "The model does not exist", code="model_not_found")
         for name in self.rejected_fields & set(body):
             return _error(400, f"Unsupported parameter: {name!r}", param=name)
         fault = self.faults.popleft() if self.faults else ""
+        await asyncio.sleep(self.latency)
+        if self.moved_to:
+            return Response(status_code=307, headers={"location": self.moved_to})
+        if fault.startswith(("{", "[")):
+            return Response(fault, media_type="application/json")
+        if fault == "429":
+            return _error(429, "slow down", headers={"retry-after": f"{self.retry_after:g}"})
         return await _play(fault, body, request)
 
 
 async def _play(fault: str, body: dict[str, Any], request: HTTPRequest) -> Response:
     good = _completion(body)
     match fault:
-        case "429":
-            return _error(429, "slow down", headers={"retry-after": "0.3"})
         case "500":
             return _error(500, "oops")
         case "400":
@@ -142,9 +161,9 @@ def _completion(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A fresh endpoint, served by uvicorn in a thread."""
+@contextmanager
+def served() -> Iterator[Endpoint]:
+    """An endpoint on a free port, served by uvicorn in a thread."""
     made = Endpoint()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -152,10 +171,26 @@ def endpoint() -> Iterator[Endpoint]:
     server = uvicorn.Server(uvicorn.Config(made.app(), log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield made
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    try:
+        yield made
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A fresh endpoint."""
+    with served() as made:
+        yield made
+
+
+@pytest.fixture
+def endpoints() -> Iterator[list[Endpoint]]:
+    """Three of them."""
+    with served() as first, served() as second, served() as third:
+        yield [first, second, third]
 
 
 @pytest.fixture(scope="session")

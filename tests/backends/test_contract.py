@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from engrain.backends.base import Backend, Message, Reply, Request, Sampling
+from engrain.backends.endpoint import Endpoint
 from engrain.backends.openai import OpenAIBackend
+from engrain.backends.pool import Pool
 from engrain.backends.scripted import ScriptedBackend
+from engrain.backends.settings import EndpointSettings
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps"]
 
@@ -21,7 +24,7 @@ def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int
     return Request(messages=(Message("user", text),), sampling=sampling, sample=sample)
 
 
-@pytest.fixture(params=["scripted", "openai", "transformers"])
+@pytest.fixture(params=["scripted", "openai", "pool", "transformers"])
 def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
     if request.param == "scripted":
         return lambda: ScriptedBackend(
@@ -30,6 +33,14 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
     if request.param == "openai":
         endpoint: Any = request.getfixturevalue("endpoint")
         return lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
+    if request.param == "pool":
+        places: Any = request.getfixturevalue("endpoints")
+        return lambda: Pool(
+            [
+                Endpoint(EndpointSettings(base_url=place.url), model="tiny-writer")
+                for place in places
+            ]
+        )
     folder: Path = request.getfixturevalue("tiny_model")
     from engrain.backends.transformers import TransformersBackend
 

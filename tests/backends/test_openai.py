@@ -8,8 +8,10 @@ import time
 
 import pytest
 
-from engrain.backends.base import Message, Reply, Request, Sampling
+from engrain.backends.base import Message, Reply, Request, Sampling, Usage
+from engrain.backends.endpoint import Endpoint
 from engrain.backends.openai import OpenAIBackend
+from engrain.backends.settings import EndpointSettings
 from engrain.errors import EndpointError, RequestError
 
 KEY = "sk-planted-secret"
@@ -189,3 +191,81 @@ def test_a_connection_reset_before_any_answer_is_a_failed_request():
         server.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "{}",
+        '{"choices": "none"}',
+        '{"choices": [{"message": "text"}]}',
+        '{"choices": [{"message": {"content": ["parts"]}}]}',
+        '{"choices": [{"message": {"content": "x"}}], "usage": {"completion_tokens": "many"}}',
+    ],
+)
+def test_a_body_of_another_shape_is_a_failed_request_and_never_a_crash(endpoint, body):
+    endpoint.faults.extend([body] * 2)
+    with pytest.raises(RequestError, match="not a chat completion"):
+        complete(backend(endpoint, attempts=2))
+
+
+def test_an_unknown_reason_to_stop_and_missing_usage_are_taken_as_they_are(endpoint):
+    endpoint.faults.append('{"choices": [{"message": {"content": "x"}, "finish_reason": ["eos"]}]}')
+    (reply,) = complete(backend(endpoint))
+    assert (reply.text, reply.finish_reason, reply.usage) == ("x", "other", Usage())
+
+
+def test_bytes_that_are_no_http_are_a_lost_connection():
+    async def run() -> None:
+        async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"220 mail.example.com ready\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(babble, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        subject = OpenAIBackend(
+            model="m", base_url=f"http://127.0.0.1:{port}/v1", attempts=2, first_wait=0.01
+        )
+        with pytest.raises(RequestError, match="lost the connection"):
+            await subject.complete(ask())
+        await subject.aclose()
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_a_redirect_is_not_followed_and_its_place_is_told(endpoint):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        unused.listen()
+        unused.settimeout(0.0)
+        endpoint.moved_to = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        with pytest.raises(EndpointError, match=f"307, which points to '{endpoint.moved_to}'"):
+            complete(backend(endpoint))
+        with pytest.raises(BlockingIOError):
+            unused.accept()
+    assert len(endpoint.bodies) == 1
+
+
+def test_local_only_sends_nothing_through_a_proxy(endpoint, monkeypatch):
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "")
+        place = EndpointSettings(base_url=endpoint.url)
+
+        async def run(local_only: bool) -> Reply:
+            subject = Endpoint(place, model="tiny-writer", local_only=local_only)
+            try:
+                return await subject.ask(ask())
+            finally:
+                await subject.aclose()
+
+        # Nobody listens at the proxy: it is used, and fails, where it may be.
+        with pytest.raises(EndpointError):
+            asyncio.run(run(local_only=False))
+        assert asyncio.run(run(local_only=True)).text == "hello there seed=7"

@@ -5,10 +5,11 @@ Knows no backend class: `pipeline.py` builds the one that is named here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from engrain.backends.urls import check
 from engrain.settings import Settings, execution
 
 if TYPE_CHECKING:
@@ -38,6 +39,29 @@ class Price(Settings):
         return spent / _MILLION
 
 
+DEFAULT_URL = "https://api.openai.com/v1"
+# The client opens no more connections to one endpoint.
+MOST_IN_FLIGHT = 1000
+
+# Checked by itself and first, so that no other error can show an address with a password.
+Address = Annotated[str, AfterValidator(check)]
+
+
+class EndpointSettings(Settings):
+    """One place where the model is served."""
+
+    base_url: Address = execution(DEFAULT_URL)
+    """Up to and including `/v1`."""
+    api_key_env: str = execution("OPENAI_API_KEY")
+    """Name of the environment variable that holds the key."""
+    concurrency: int = execution(64, ge=1, le=MOST_IN_FLIGHT)
+    """The most requests in flight; how many there are follows how the endpoint answers."""
+    requests_per_minute: int | None = execution(None, ge=1)
+    """In any minute, tries again included; None: no limit."""
+    tokens_per_minute: int | None = execution(None, ge=1)
+    """Of prompts and replies, in any minute; None: no limit."""
+
+
 class GeneratorSettings(Settings):
     """The generator of a run."""
 
@@ -46,13 +70,21 @@ class GeneratorSettings(Settings):
     """The model's name as the endpoint knows it, or a folder or hub name for `transformers`."""
     strength: Literal["weak", "medium", "strong"] = "strong"
     """Only for `testbed`: how good its writer is."""
-    base_url: str | None = execution(None)
+    base_url: Address | None = execution(None)
     """The endpoint, up to and including `/v1`; None: the OpenAI API."""
     api_key_env: str = execution("OPENAI_API_KEY")
     """Name of the environment variable that holds the key. The key itself is never written
     anywhere."""
-    concurrency: int = execution(64, ge=1)
-    """Requests in flight."""
+    concurrency: int = execution(64, ge=1, le=MOST_IN_FLIGHT)
+    """The most requests in flight; how many there are follows how the endpoint answers."""
+    requests_per_minute: int | None = execution(None, ge=1)
+    """In any minute, tries again included; None: no limit."""
+    tokens_per_minute: int | None = execution(None, ge=1)
+    """Of prompts and replies, in any minute; None: no limit."""
+    endpoints: tuple[EndpointSettings, ...] = execution(())
+    """Several places that serve the same model, used at once; the fields above then stay unset."""
+    local_only: bool = execution(False)
+    """Refuse every endpoint that is not on this machine."""
     timeout: float = execution(600.0, gt=0)
     """Seconds without a byte from the server after which a request is tried again."""
     price: Price | None = execution(None)
@@ -66,3 +98,44 @@ class GeneratorSettings(Settings):
                 f"name the model that backend {self.backend!r} should use"
             )
         return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> GeneratorSettings:
+        alone = [name for name in EndpointSettings.model_fields if name in self.model_fields_set]
+        alone = [name for name in alone if getattr(self, name) != _default(name)]
+        if self.endpoints and alone:
+            raise ValueError(
+                f"generator.endpoints stands beside generator.{alone[0]}; "
+                f"set {alone[0]} in each of the endpoints, and only there"
+            )
+        if self.backend == "openai":
+            for endpoint in self.served_at():
+                check(endpoint.base_url, local_only=self.local_only)
+        return self
+
+    def served_at(self) -> tuple[EndpointSettings, ...]:
+        """Every endpoint, the only one included."""
+        if self.endpoints:
+            return self.endpoints
+        return (
+            EndpointSettings(
+                base_url=self.base_url or DEFAULT_URL,
+                api_key_env=self.api_key_env,
+                concurrency=self.concurrency,
+                requests_per_minute=self.requests_per_minute,
+                tokens_per_minute=self.tokens_per_minute,
+            ),
+        )
+
+    def at_a_time(self) -> int:
+        """Requests that a stage should keep at hand.
+
+        With several endpoints a quarter more than can be in flight, so that an endpoint with room
+        finds one that prefers it.
+        """
+        everywhere = sum(endpoint.concurrency for endpoint in self.served_at())
+        return everywhere if len(self.served_at()) == 1 else everywhere + everywhere // 4
+
+
+def _default(name: str) -> object:
+    return GeneratorSettings.model_fields[name].default

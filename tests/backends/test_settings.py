@@ -1,0 +1,128 @@
+"""The generator's settings: what may stand together, and which addresses are refused."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from pydantic import ValidationError
+
+from engrain.backends.endpoint import Endpoint
+from engrain.backends.settings import EndpointSettings, GeneratorSettings
+from engrain.errors import UserError
+from engrain.pipeline import build_generator
+
+HERE = "http://127.0.0.1:8000/v1"
+
+
+def test_where_and_how_fast_is_no_part_of_the_identity():
+    elsewhere = GeneratorSettings(
+        model="m",
+        endpoints=(EndpointSettings(base_url=HERE, tokens_per_minute=5),),
+        local_only=True,
+    )
+    assert elsewhere.identity() == GeneratorSettings(model="m").identity()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"base_url": HERE}, {"api_key_env": "KEY"}, {"concurrency": 8}, {"requests_per_minute": 9}],
+)
+def test_what_belongs_to_one_endpoint_may_not_stand_beside_several(beside):
+    (name,) = beside
+    with pytest.raises(ValidationError, match=f"set {name} in each of the endpoints"):
+        GeneratorSettings(model="m", endpoints=(EndpointSettings(base_url=HERE),), **beside)
+
+
+def test_a_recipe_with_every_setting_spelt_out_is_read_again():
+    settings = GeneratorSettings(model="m", endpoints=(EndpointSettings(base_url=HERE),))
+    assert GeneratorSettings.model_validate(settings.model_dump()) == settings
+
+
+def test_without_several_the_single_endpoint_has_the_generators_own_settings():
+    settings = GeneratorSettings(
+        model="m", base_url=HERE, api_key_env="K", concurrency=9, tokens_per_minute=7
+    )
+    (place,) = settings.served_at()
+    assert place == EndpointSettings(
+        base_url=HERE, api_key_env="K", concurrency=9, tokens_per_minute=7
+    )
+    assert settings.at_a_time() == 9
+
+
+def test_with_several_endpoints_a_stage_keeps_more_requests_at_hand_than_can_be_in_flight():
+    places = tuple(EndpointSettings(base_url=HERE, concurrency=n) for n in (40, 60))
+    assert GeneratorSettings(model="m", endpoints=places).at_a_time() == 125
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret-word@127.0.0.1:8000/v1",
+        "https://host.example/v1?api-key=secret-word",
+        "http://secret-word@[broken/v1",
+        "secret-word@host:8000/v1",
+    ],
+)
+def test_an_address_with_a_password_is_refused_without_showing_it(url):
+    for make in (
+        lambda: GeneratorSettings(base_url=url),
+        lambda: GeneratorSettings(model="m", endpoints=({"base_url": url},)),
+        lambda: Endpoint(EndpointSettings.model_construct(base_url=url), model="m"),
+    ):
+        with pytest.raises(UserError) as caught:
+            make()
+        shown = "".join(traceback.format_exception(caught.value))
+        # The line of source above names the variable, never its value.
+        assert "secret-word" not in str(caught.value)
+        assert "secret-word" not in shown
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://host/v1", "http://", "nonsense"])
+def test_an_address_of_another_kind_is_refused(url):
+    with pytest.raises(UserError, match="write one such as"):
+        GeneratorSettings(model="m", base_url=url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "https://api.example.com/v1",
+        "http://10.0.0.7:8000/v1",
+        "http://0.0.0.0:8000/v1",
+        "http://127.0.0.1.example.com/v1",
+        "http://localhost.example.com/v1",
+        "http://[::2]:8000/v1",
+    ],
+)
+def test_local_only_refuses_every_endpoint_that_is_not_on_this_machine(url):
+    shown = url or "https://api.openai.com/v1"
+    with pytest.raises(UserError, match="local_only") as caught:
+        GeneratorSettings(model="m", base_url=url, local_only=True)
+    assert repr(shown) in str(caught.value)
+    if url is not None:
+        with pytest.raises(UserError, match="local_only"):
+            GeneratorSettings(
+                model="m", local_only=True, endpoints=({"base_url": HERE}, {"base_url": url})
+            )
+
+
+@pytest.mark.parametrize(
+    "url", [HERE, "http://127.8.9.1:1/v1", "http://[::1]:8000/v1", "http://LOCALHOST:8000/v1"]
+)
+def test_local_only_admits_the_endpoints_of_this_machine(url):
+    assert GeneratorSettings(model="m", base_url=url, local_only=True).local_only
+
+
+@pytest.mark.parametrize("backend", ["transformers", "testbed"])
+def test_backends_of_this_process_are_local_whatever_the_address(backend):
+    assert GeneratorSettings(model="m", backend=backend, local_only=True).local_only
+
+
+def test_settings_that_were_made_without_being_checked_open_no_connection():
+    settings = GeneratorSettings(model="m", base_url=HERE, local_only=True).model_copy(
+        update={"base_url": "http://10.0.0.7:8000/v1"}
+    )
+    with pytest.raises(UserError, match="local_only"):
+        build_generator(settings, seed=0)
