@@ -40,6 +40,8 @@ _VERSIONED = (
     "numpy",
     "bm25s",
     "openai",
+    "py3langid",
+    "rensa",
 )
 
 _RECORDED = ("stage", "fingerprint", "settings", "inputs", "counts")

@@ -88,7 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         generator = random.Random(key)
         text = " ".join(generator.choices([f"word{n}" for n in range(300)], k=40))
         if "Task: question-answer pairs" in json.loads(body)["messages"][0]["content"]:
-            row = {"question": f"Where is {text[:30]}?", "explanation": text, "answer": "there"}
+            row = {
+                "question": f"Where is {text[:30]}?",
+                "explanation": f"{text} there",
+                "answer": "there",
+            }
             text = json.dumps([row, row | {"question": f"Who is {text[-30:]}?"}])
         usage = {"prompt_tokens": 100, "completion_tokens": len(text) // 4, "total_tokens": 0}
         choice = {
