@@ -96,7 +96,7 @@ class LeakGuard:
 
     def longest(self, told: Sequence[str]) -> int:
         """How many words in a row these share with a question or answer; 0 for fewer than eight."""
-        if not any(
+        if not self._halves or not any(
             tuple(told[start : start + _HALF]) in self._halves
             for start in range(0, len(told) - _HALF + 1, _HALF)
         ):

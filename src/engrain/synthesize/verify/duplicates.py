@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from array import array
+from collections import Counter
 
 from rensa import RMinHash
 
@@ -19,8 +20,7 @@ _SHINGLE = 3
 _FEWEST_WORDS = 10
 _SEED = 1
 # The word that begins a sentence is capitalised whatever it is.
-_OPENING = re.compile(r"(?:\A|[.!?:]\s|\n)\W*\w+")
-_WORD = re.compile(r"\w+")
+_OPENING = re.compile(r"(?:\A|[.!?:]\s|\n)\W*(\w+)")
 
 
 class Duplicate:
@@ -79,9 +79,10 @@ class NearDuplicate:
 
 def _facts(candidate: Candidate) -> bytes:
     """The answer, the numbers and the names."""
-    inner = _WORD.findall(_OPENING.sub(" ", candidate.text))
-    named = {word for word in inner if word[0].isupper()}
-    named.update(word for word in candidate.words if word[0].isdigit())
+    counts = Counter(candidate.words)
+    named = {word for word in counts if word[0].isdigit()}
+    counts.subtract(_OPENING.findall(candidate.text))
+    named.update(word for word, count in counts.items() if count > 0 and word[0].isupper())
     return " ".join([*words(candidate.piece.answer), "/", *sorted(named)]).encode()
 
 

@@ -30,7 +30,8 @@ class SameLanguage:
         """`wrong_language`."""
         if len(candidate.text.encode()) < _FEWEST_BYTES:
             return None
-        plain = {word for word in candidate.words if not (word[0].isupper() or word[0].isdigit())}
+        different = set(candidate.words)
+        plain = {word for word in different if not (word[0].isupper() or word[0].isdigit())}
         known = window_vocabulary(candidate.window)
         if len(plain & known) >= _SHARED * len(plain):
             return None
