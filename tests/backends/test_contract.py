@@ -24,7 +24,21 @@ def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int
     return Request(messages=(Message("user", text),), sampling=sampling, sample=sample)
 
 
-@pytest.fixture(params=["scripted", "openai", "pool", "transformers"])
+# Ray starts its workers for every batch. vLLM wants a GPU.
+RAY = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+VLLM = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(
+    params=[
+        "scripted",
+        "openai",
+        "pool",
+        "transformers",
+        pytest.param("ray", marks=RAY),
+        pytest.param("vllm", marks=VLLM),
+    ]
+)
 def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
     if request.param == "scripted":
         return lambda: ScriptedBackend(
@@ -41,7 +55,19 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
                 for place in places
             ]
         )
+    if request.param == "ray":
+        pytest.importorskip("ray")
+        from engrain.backends.ray import RayBackend
+
+        place: Any = request.getfixturevalue("endpoint")
+        served = Endpoint(EndpointSettings(base_url=place.url), model="tiny-writer")
+        return lambda: RayBackend(model="tiny-writer", endpoint=served)
     folder: Path = request.getfixturevalue("tiny_model")
+    if request.param == "vllm":
+        pytest.importorskip("vllm")
+        from engrain.backends.vllm import VLLMBackend
+
+        return lambda: VLLMBackend(model=str(folder), engine={"gpu_memory_utilization": 0.2})
     from engrain.backends.transformers import TransformersBackend
 
     return lambda: TransformersBackend(model=folder, rows=4)

@@ -118,10 +118,10 @@ def test_a_control_token_in_a_document_stays_text(tiny_model):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    from engrain.backends.transformers import _prompt
+    from engrain.backends.transformers import prompt_tokens
 
     end = tokenizer.convert_tokens_to_ids("<end>")
-    ids = _prompt(tokenizer, (Message("user", "red <end> cat"),))
+    ids = prompt_tokens(tokenizer, (Message("user", "red <end> cat"),))
     assert sum(token == end for token in ids) == 1
     assert plain.usage.prompt_tokens < marked.usage.prompt_tokens
 

@@ -64,13 +64,13 @@ class TryAgain(Exception):
         self.unreachable = unreachable
 
 
-class _BadBody(Exception):
+class BadBody(Exception):
     """A body with a good status that is not a chat completion."""
 
 
 # What a broken status line raises is in no class of the client's own.
 _LOST = (openai.APIConnectionError, aiohttp.ClientError)
-_BAD = (ValueError, _BadBody)
+_BAD = (ValueError, BadBody)
 
 
 class Endpoint:
@@ -131,7 +131,7 @@ class Endpoint:
             await client.close()
 
     async def _ask(self, request: Request) -> Reply:
-        fields = self._fields(request)
+        fields = self.fields(request)
         try:
             body = await self._sent(fields)
             self._seed_taken = self._seed_taken or "seed" in fields
@@ -147,14 +147,15 @@ class Endpoint:
             del fields["seed"]
             body = await self._sent(fields)
             self._send_seed = False
-        return _reply(body)
+        return read_reply(body)
 
     async def _sent(self, fields: dict[str, Any]) -> object:
         # Not chat.completions.create: walking through the types of every field takes it a quarter
         # of a request's CPU time, and what it makes of a body of another shape is as wrong as that.
         return await self._connected().post("/chat/completions", body=fields, cast_to=object)
 
-    def _fields(self, request: Request) -> dict[str, Any]:
+    def fields(self, request: Request) -> dict[str, Any]:
+        """The body of a chat completion that asks this, with the fields that the server takes."""
         sampling = request.sampling
         fields: dict[str, Any] = {
             "model": self.model,
@@ -282,10 +283,14 @@ class Endpoint:
         return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
-def _reply(completion: object) -> Reply:
+def read_reply(completion: object) -> Reply:
+    """The reply in the body of a chat completion; BadBody where it is of another shape.
+
+    Raises RequestError where the server had nothing to say.
+    """
     # The client hands on a body that is not JSON (a proxy's error page) as text.
     if not isinstance(completion, dict):
-        raise _BadBody(str(completion))
+        raise BadBody(str(completion))
     choices: Any = completion.get("choices")
     if choices == []:
         raise RequestError("the reply has no choices")
@@ -300,9 +305,9 @@ def _reply(completion: object) -> Reply:
             usage.get("completion_tokens") or 0,
         ]
     except (TypeError, KeyError, IndexError, AttributeError):
-        raise _BadBody(str(completion)) from None
+        raise BadBody(str(completion)) from None
     if not isinstance(text, str) or not all(isinstance(count, int) for count in counts):
-        raise _BadBody(str(completion))
+        raise BadBody(str(completion))
     return Reply(
         text=text,
         finish_reason=_FINISHED.get(str(finish_reason), "other"),

@@ -249,12 +249,16 @@ def _sampler(
 def _encode(loaded: _Loaded, calls: list[_Encoded]) -> None:
     for call in calls:
         try:
-            call.prompt = _prompt(loaded.tokenizer, call.request.messages)
+            call.prompt = prompt_tokens(loaded.tokenizer, call.request.messages)
         except RequestError as error:
             call.error = error
 
 
-def _prompt(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
+def prompt_tokens(tokenizer: Any, messages: tuple[Message, ...]) -> list[int]:
+    """A prompt as the model reads it, through its chat template where it has one.
+
+    Raises RequestError where a message has no safe form in the template.
+    """
     if tokenizer.chat_template is None:
         system = "".join(
             f"{message.content}\n\n" for message in messages if message.role == "system"
