@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engrain.backends.base import Backend, Message, Reply, Request, Sampling
+from engrain.backends.batch import BatchBackend
 from engrain.backends.endpoint import Endpoint
 from engrain.backends.openai import OpenAIBackend
 from engrain.backends.pool import Pool
 from engrain.backends.scripted import ScriptedBackend
-from engrain.backends.settings import EndpointSettings
+from engrain.backends.settings import BatchSettings, EndpointSettings
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps"]
 
@@ -24,27 +26,41 @@ def ask(text: str, *, sample: int = 0, temperature: float = 0.0, max_tokens: int
     return Request(messages=(Message("user", text),), sampling=sampling, sample=sample)
 
 
-@pytest.fixture(params=["scripted", "openai", "pool", "transformers"])
-def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
+@pytest.fixture(params=["scripted", "openai", "pool", "batch", "transformers"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Backend]]:
     if request.param == "scripted":
-        return lambda: ScriptedBackend(
-            lambda asked: f"{asked.messages[-1].content} seed={asked.sample}"
-        )
-    if request.param == "openai":
+        yield scripted
+    elif request.param == "openai":
         endpoint: Any = request.getfixturevalue("endpoint")
-        return lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
-    if request.param == "pool":
+        yield lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
+    elif request.param == "pool":
         places: Any = request.getfixturevalue("endpoints")
-        return lambda: Pool(
+        yield lambda: Pool(
             [
                 Endpoint(EndpointSettings(base_url=place.url), model="tiny-writer")
                 for place in places
             ]
         )
-    folder: Path = request.getfixturevalue("tiny_model")
-    from engrain.backends.transformers import TransformersBackend
+    elif request.param == "batch":
+        from engrain.testbed.server import Faults, serving
 
-    return lambda: TransformersBackend(model=folder, rows=4)
+        with serving(scripted(), Faults()) as url:
+            folders = itertools.count()
+            yield lambda: BatchBackend(
+                Endpoint(EndpointSettings(base_url=url), model="scripted"),
+                tmp_path / str(next(folders)),
+                BatchSettings(fewest=1, poll_seconds=0.02),
+                quiet=0.01,
+            )
+    else:
+        folder: Path = request.getfixturevalue("tiny_model")
+        from engrain.backends.transformers import TransformersBackend
+
+        yield lambda: TransformersBackend(model=folder, rows=4)
+
+
+def scripted() -> ScriptedBackend:
+    return ScriptedBackend(lambda asked: f"{asked.messages[-1].content} seed={asked.sample}")
 
 
 def answer(backend: Backend, *requests: Request) -> list[Reply]:
