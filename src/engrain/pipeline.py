@@ -7,7 +7,7 @@ the run's folder. Knows nothing of what a stage computes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,12 @@ class _Run:
         from engrain.synthesize.run import synthesize
 
         settings = self.recipe.generator
-        generator = build_generator(settings, seed=self.recipe.seed)
+        generator = build_generator(
+            settings,
+            seed=self.recipe.seed,
+            folder=self.out / SYNTHETIC,
+            say=self.progress.say,
+        )
         return synthesize(
             corpus,
             generator,
@@ -273,11 +278,19 @@ def _published(recipe: Recipe) -> Mapping[str, Any]:
     return plain
 
 
-def build_generator(settings: GeneratorSettings, *, seed: int) -> Backend:
+def build_generator(
+    settings: GeneratorSettings, *, seed: int, folder: Path, say: Callable[[str], None]
+) -> Backend:
     """The backend that a recipe's generator names; it connects to nothing before its first request.
 
     So a finished synthesis needs no endpoint; and an endpoint that would refuse everything
     (unreachable, wrong key, unknown model) refuses the first request, before anything is paid for.
+
+    Args:
+        settings: The recipe's.
+        seed: Of the testbed's writer.
+        folder: Of the ledger; a batch API's backend notes its batches there.
+        say: Receives what a user should hear of them.
     """
     if settings.backend == "testbed":
         from engrain.testbed.writer import STRENGTHS, Writer
@@ -287,20 +300,41 @@ def build_generator(settings: GeneratorSettings, *, seed: int) -> Backend:
         from engrain.backends.transformers import TransformersBackend
 
         return TransformersBackend(model=settings.model, name=model_identity(settings.model))
+    if settings.backend == "vllm":
+        from engrain.backends.vllm import VLLMBackend
+
+        name = model_identity(settings.model)
+        return VLLMBackend(model=settings.model, engine=settings.engine, name=name)
+    if settings.backend == "ray" and settings.base_url is None:
+        from engrain.backends.ray import RayBackend
+
+        return RayBackend(
+            model=settings.model,
+            replicas=settings.replicas,
+            engine=settings.engine,
+            name=model_identity(settings.model),
+        )
     from engrain.backends.endpoint import Endpoint
     from engrain.backends.pool import Pool
 
-    return Pool(
-        [
-            Endpoint(
-                endpoint,
-                model=settings.model,
-                timeout=settings.timeout,
-                local_only=settings.local_only,
-            )
-            for endpoint in settings.served_at()
-        ]
-    )
+    endpoints = [
+        Endpoint(
+            endpoint,
+            model=settings.model,
+            timeout=settings.timeout,
+            local_only=settings.local_only,
+        )
+        for endpoint in settings.served_at()
+    ]
+    if settings.backend == "ray":
+        from engrain.backends.ray import RayBackend
+
+        return RayBackend(model=settings.model, endpoint=endpoints[0], replicas=settings.replicas)
+    if settings.backend == "openai-batch":
+        from engrain.backends.batch import BatchBackend
+
+        return BatchBackend(endpoints[0], folder, settings.batch, say=say)
+    return Pool(endpoints)
 
 
 def check_student(student: str) -> None:

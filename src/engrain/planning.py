@@ -150,7 +150,7 @@ def _tried(recipe: Recipe, read: Artifact, trial: Trial, counter: _Counter) -> P
         trial.folder,
         documents=trial.documents,
         seed=recipe.seed,
-        concurrency=recipe.generator.concurrency,
+        concurrency=recipe.generator.at_a_time(),
         price=recipe.generator.price,
         count_tokens=counter.count,
     )

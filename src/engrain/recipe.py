@@ -228,7 +228,7 @@ def _place_models(prepared: Mapping[str, Any], folder: Path) -> None:
     generator = prepared.get("generator")
     mixture = prepared.get("mixture")
     places = [(prepared.get("student"), "model")]
-    if isinstance(generator, dict) and generator.get("backend") == "transformers":
+    if isinstance(generator, dict) and generator.get("backend") in ("transformers", "vllm", "ray"):
         places.append((generator, "model"))
     if isinstance(mixture, dict):
         places.append((mixture.get("replay"), "source"))

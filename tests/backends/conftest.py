@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engrain.backends.base import Reply, Request
+from engrain.backends.scripted import ScriptedBackend
+from engrain.testbed.server import Faults, application
 
 MODEL = "tiny-writer"
 KEY = "sk-planted-secret"
@@ -168,11 +173,18 @@ def served() -> Iterator[Endpoint]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     made.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    server = uvicorn.Server(uvicorn.Config(made.app(), log_level="critical", lifespan="off"))
+    with listening(made.app(), listener):
+        yield made
+
+
+@contextmanager
+def listening(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Uvicorn in a thread."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield made
+        yield
     finally:
         server.should_exit = True
         thread.join()
@@ -191,6 +203,114 @@ def endpoints() -> Iterator[list[Endpoint]]:
     """Three of them."""
     with served() as first, served() as second, served() as third:
         yield [first, second, third]
+
+
+_NAMES = re.compile(r"(file-|batch_)[0-9a-f]+")
+
+
+class Provider:
+    """The testbed's server, which remembers its calls; they can be held or broken.
+
+    Calls are named as in `POST /files`, and with ids as in `GET /batches/ID`.
+    """
+
+    def __init__(self, backend: ScriptedBackend, faults: Faults) -> None:
+        self.backend = backend
+        self.arrived: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        """Those on which the server has acted."""
+        self.inputs: list[list[str]] = []
+        """The identities in each file that was uploaded."""
+        self.held_before: dict[str, threading.Event] = {}
+        self.held_after: dict[str, threading.Event] = {}
+        self.refused: dict[str, deque[int]] = {}
+        """Statuses that the next calls get, on which the server does not act."""
+        self.broken: dict[str, deque[int]] = {}
+        """Statuses that replace the next answers, after the server has acted."""
+        self.rewritten: dict[str, Callable[[bytes], bytes]] = {}
+        self.url = ""
+        self._app = application(backend, faults)
+
+    def answered(self, name: str) -> Callable[[], bool]:
+        """Whether such a call has come."""
+        return lambda: self.calls[name] > 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _NAMES.sub("ID", scope["path"].removeprefix("/v1"))
+        name = f"{scope['method']} {path}"
+        body = await _whole(receive)
+        if name == "POST /files":
+            found = re.findall(rb'"custom_id": "([^"]+)"', body)
+            self.inputs.append([identity.decode() for identity in found])
+        self.arrived[name] += 1
+        await _held(self.held_before.get(name))
+        if self.refused.get(name):
+            refusal = _error(self.refused[name].popleft(), "refused")
+            await refusal(scope, receive, send)
+            return
+        status, headers, content = await self._act(scope, body)
+        self.calls[name] += 1
+        await _held(self.held_after.get(name))
+        if self.broken.get(name):
+            status, content = self.broken[name].popleft(), b'{"error": {"message": "broken"}}'
+            headers = [(b"content-type", b"application/json")]
+        content = self.rewritten.get(name, bytes)(content)
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _act(self, scope: Scope, body: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def keep(message: Message) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, keep)
+        start, *parts = sent
+        return start["status"], start["headers"], b"".join(part.get("body", b"") for part in parts)
+
+
+async def _whole(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+async def _held(event: threading.Event | None) -> None:
+    while event is not None and not event.is_set():
+        await asyncio.sleep(0.01)
+
+
+@contextmanager
+def _provided(script: Callable[[Request], Reply | str], **faults: Any) -> Iterator[Provider]:
+    made = Provider(ScriptedBackend(script, model="m"), Faults(**faults))
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    made.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    with listening(made, listener):
+        yield made
+        for event in (*made.held_before.values(), *made.held_after.values()):
+            event.set()
+
+
+@pytest.fixture
+def provide() -> Iterator[Callable[..., Provider]]:
+    """Starts providers of batches over a script; they end with the test."""
+    with ExitStack() as open_:
+        yield lambda script, **faults: open_.enter_context(_provided(script, **faults))
+
+
+@pytest.fixture(scope="module")
+def provide_long() -> Iterator[Callable[..., Provider]]:
+    """The same; they end with the module."""
+    with ExitStack() as open_:
+        yield lambda script, **faults: open_.enter_context(_provided(script, **faults))
 
 
 @pytest.fixture(scope="session")

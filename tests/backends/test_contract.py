@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engrain.backends.base import Backend, Message, Reply, Request, Sampling
+from engrain.backends.batch import BatchBackend
 from engrain.backends.endpoint import Endpoint
 from engrain.backends.openai import OpenAIBackend
 from engrain.backends.pool import Pool
 from engrain.backends.scripted import ScriptedBackend
-from engrain.backends.settings import EndpointSettings
+from engrain.backends.settings import BatchSettings, EndpointSettings
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps"]
 
@@ -34,43 +36,59 @@ VLLM = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
         "scripted",
         "openai",
         "pool",
+        "batch",
         "transformers",
         pytest.param("ray", marks=RAY),
         pytest.param("vllm", marks=VLLM),
     ]
 )
-def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Backend]]:
     if request.param == "scripted":
-        return lambda: ScriptedBackend(
-            lambda asked: f"{asked.messages[-1].content} seed={asked.sample}"
-        )
-    if request.param == "openai":
+        yield scripted
+    elif request.param == "openai":
         endpoint: Any = request.getfixturevalue("endpoint")
-        return lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
-    if request.param == "pool":
+        yield lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
+    elif request.param == "pool":
         places: Any = request.getfixturevalue("endpoints")
-        return lambda: Pool(
+        yield lambda: Pool(
             [
                 Endpoint(EndpointSettings(base_url=place.url), model="tiny-writer")
                 for place in places
             ]
         )
-    if request.param == "ray":
+    elif request.param == "batch":
+        from engrain.testbed.server import Faults, serving
+
+        with serving(scripted(), Faults()) as url:
+            folders = itertools.count()
+            yield lambda: BatchBackend(
+                Endpoint(EndpointSettings(base_url=url), model="scripted"),
+                tmp_path / str(next(folders)),
+                BatchSettings(fewest=1, poll_seconds=0.02),
+                quiet=0.01,
+            )
+    elif request.param == "ray":
         pytest.importorskip("ray")
         from engrain.backends.ray import RayBackend
 
         place: Any = request.getfixturevalue("endpoint")
         served = Endpoint(EndpointSettings(base_url=place.url), model="tiny-writer")
-        return lambda: RayBackend(model="tiny-writer", endpoint=served)
-    folder: Path = request.getfixturevalue("tiny_model")
-    if request.param == "vllm":
+        yield lambda: RayBackend(model="tiny-writer", endpoint=served)
+    elif request.param == "vllm":
         pytest.importorskip("vllm")
         from engrain.backends.vllm import VLLMBackend
 
-        return lambda: VLLMBackend(model=str(folder), engine={"gpu_memory_utilization": 0.2})
-    from engrain.backends.transformers import TransformersBackend
+        tiny: Path = request.getfixturevalue("tiny_model")
+        yield lambda: VLLMBackend(model=str(tiny), engine={"gpu_memory_utilization": 0.2})
+    else:
+        folder: Path = request.getfixturevalue("tiny_model")
+        from engrain.backends.transformers import TransformersBackend
 
-    return lambda: TransformersBackend(model=folder, rows=4)
+        yield lambda: TransformersBackend(model=folder, rows=4)
+
+
+def scripted() -> ScriptedBackend:
+    return ScriptedBackend(lambda asked: f"{asked.messages[-1].content} seed={asked.sample}")
 
 
 def answer(backend: Backend, *requests: Request) -> list[Reply]:

@@ -148,4 +148,4 @@ def test_the_key_that_a_truncated_message_would_cut_is_taken_out_whole(tmp_path,
     place = EndpointSettings(base_url="http://127.0.0.1:1/v1", api_key_env="PLANTED_KEY")
     endpoint = Endpoint(place, model="m")
     for before in range(150, 205):
-        assert KEY[:8] not in endpoint._said("x" * before + KEY)
+        assert KEY[:8] not in endpoint.said("x" * before + KEY)

@@ -120,9 +120,9 @@ def test_backends_of_this_process_are_local_whatever_the_address(backend):
     assert GeneratorSettings(model="m", backend=backend, local_only=True).local_only
 
 
-def test_settings_that_were_made_without_being_checked_open_no_connection():
+def test_settings_that_were_made_without_being_checked_open_no_connection(tmp_path):
     settings = GeneratorSettings(model="m", base_url=HERE, local_only=True).model_copy(
         update={"base_url": "http://10.0.0.7:8000/v1"}
     )
     with pytest.raises(UserError, match="local_only"):
-        build_generator(settings, seed=0)
+        build_generator(settings, seed=0, folder=tmp_path, say=print)

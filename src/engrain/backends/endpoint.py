@@ -24,7 +24,8 @@ from engrain.errors import EndpointError, RequestError
 
 # Asked again at once these would fail again: the endpoint is over its limits, or overloaded.
 _REFUSED = frozenset({429, 503, 504, 529})
-_PASSING = frozenset({408, 409, 425})
+PASSING = frozenset({408, 409, 425})
+"""Statuses below 500 after which the same request may succeed."""
 _FINISHED: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -69,8 +70,9 @@ class BadBody(Exception):
 
 
 # What a broken status line raises is in no class of the client's own.
-_LOST = (openai.APIConnectionError, aiohttp.ClientError)
-_BAD = (ValueError, BadBody)
+LOST = (openai.APIConnectionError, aiohttp.ClientError)
+"""What the client raises where the connection is to blame."""
+BAD = (ValueError, BadBody)
 
 
 class Endpoint:
@@ -115,14 +117,14 @@ class Endpoint:
         failure: Exception
         try:
             reply = await self._ask(request)
-        except (openai.APIStatusError, *_LOST, *_BAD) as error:
+        except (openai.APIStatusError, *LOST, *BAD) as error:
             failure = error
         else:
             self.answered = True
             return reply
         # Outside the handler: a client's error knows the request and its headers, the key included,
         # and would be shown as the context of ours.
-        raise await self._judged(failure)
+        raise await self.judged(failure)
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -137,8 +139,7 @@ class Endpoint:
             self._seed_taken = self._seed_taken or "seed" in fields
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if error.param == "max_tokens" and "max_tokens" in fields:
-                # OpenAI's own newer models take only the newer name.
-                self._limit_field = "max_completion_tokens"
+                self.do_without("max_tokens")
                 return await self._ask(request)
             if "seed" not in fields or self._seed_taken:
                 raise
@@ -152,7 +153,7 @@ class Endpoint:
     async def _sent(self, fields: dict[str, Any]) -> object:
         # Not chat.completions.create: walking through the types of every field takes it a quarter
         # of a request's CPU time, and what it makes of a body of another shape is as wrong as that.
-        return await self._connected().post("/chat/completions", body=fields, cast_to=object)
+        return await self.connected().post("/chat/completions", body=fields, cast_to=object)
 
     def fields(self, request: Request) -> dict[str, Any]:
         """The body of a chat completion that asks this, with the fields that the server takes."""
@@ -170,7 +171,17 @@ class Endpoint:
             fields["seed"] = request.sample
         return fields
 
-    def _connected(self) -> openai.AsyncOpenAI:
+    def do_without(self, name: object) -> bool:
+        """Leave out a field that the server rejected by name; whether requests can do without."""
+        if name == "max_tokens":
+            # OpenAI's own newer models take only the newer name.
+            self._limit_field = "max_completion_tokens"
+        elif name == "seed":
+            self._send_seed = False
+        return name in ("max_tokens", "seed")
+
+    def connected(self) -> openai.AsyncOpenAI:
+        """The client of the running event loop, which is opened where there is none."""
         # Connections belong to the event loop that opened them, and every stage runs its own.
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
@@ -191,10 +202,10 @@ class Endpoint:
             )
         return self._client
 
-    async def _judged(self, error: Exception) -> Exception:
+    async def judged(self, error: Exception) -> Exception:
         """What a failure means, as the error to raise."""
-        if isinstance(error, _BAD):
-            return TryAgain(f"the body is not a chat completion ({self._said(str(error))})")
+        if isinstance(error, BAD):
+            return TryAgain(f"the body is not a chat completion ({self.said(str(error))})")
         if not isinstance(error, openai.APIStatusError):
             return self._lost(error)
         status = error.status_code
@@ -207,7 +218,7 @@ class Endpoint:
         if status == 404 or error.code == "model_not_found":
             return await self._unknown()
         if 300 <= status < 400:
-            place = self._said(error.response.headers.get("location", "nowhere"))
+            place = self.said(error.response.headers.get("location", "nowhere"))
             return EndpointError(
                 f"{self.url} answered {status}, which points to {place!r}; "
                 "set base_url to where the model is served"
@@ -220,10 +231,10 @@ class Endpoint:
             self.answered = True
             wait = _retry_after(error.response.headers.get("retry-after"))
             return TryAgain(f"status {status}", refused=True, retry_after=wait)
-        if status in _PASSING or status >= 500:
+        if status in PASSING or status >= 500:
             self.answered = True
             return TryAgain(f"status {status}")
-        return RequestError(f"{self.url} answered {status}: {self._said(error.message)}")
+        return RequestError(f"{self.url} answered {status}: {self.said(error.message)}")
 
     def _lost(self, error: Exception) -> Exception:
         if _caused_by(error, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -232,7 +243,7 @@ class Endpoint:
         # The client calls every lost connection a timeout too.
         if _caused_by(error, TimeoutError):
             return TryAgain(f"nothing came for {self._timeout:g} seconds", refused=True)
-        return TryAgain(f"lost the connection ({self._said(_cause(error))})")
+        return TryAgain(f"lost the connection ({self.said(_cause(error))})")
 
     async def _unknown(self) -> EndpointError:
         try:
@@ -256,8 +267,8 @@ class Endpoint:
         Raises EndpointError where nobody listens or the key is refused.
         """
         try:
-            answer = await self._connected().models.with_raw_response.list()
-        except _LOST:
+            answer = await self.connected().models.with_raw_response.list()
+        except LOST:
             refusal = None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             refusal = error
@@ -265,7 +276,7 @@ class Endpoint:
             return []
         else:
             return _listed(answer.http_response.content)
-        raise self._nobody() if refusal is None else await self._judged(refusal)
+        raise self._nobody() if refusal is None else await self.judged(refusal)
 
     def _nobody(self) -> EndpointError:
         return EndpointError(
@@ -275,7 +286,7 @@ class Endpoint:
     def _key(self) -> str | None:
         return os.environ.get(self.settings.api_key_env)
 
-    def _said(self, text: str) -> str:
+    def said(self, text: str) -> str:
         """A server's words, short and without the key, which some servers and proxies repeat."""
         key = self._key()
         if key:

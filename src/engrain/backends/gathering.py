@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from engrain.backends.base import Reply, Request
 
-# Seconds to wait for more calls before a batch is cut: nothing beside a batch, and enough for a
+# Seconds without another call before a batch is cut: nothing beside a batch, and enough for a
 # stage to queue its own.
-_GATHER = 0.002
+_QUIET = 0.002
 
 
 class Call:
@@ -49,9 +49,12 @@ class Gathering:
     `answer` gives or fails each call; what it raises fails the calls that are left.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Call]], Awaitable[None]]) -> None:
-        """Start nothing yet."""
+    def __init__(
+        self, answer: Callable[[Sequence[Call]], Awaitable[None]], *, quiet: float = _QUIET
+    ) -> None:
+        """Start nothing yet; a batch is cut once nothing more has come for `quiet` seconds."""
         self._answer = answer
+        self._quiet = quiet
         self._waiting: list[Call] = []
         self._taken: list[Call] = []
         self._server: asyncio.Task[None] | None = None
@@ -76,7 +79,10 @@ class Gathering:
     async def _serve(self) -> None:
         """Answer until nobody waits."""
         while True:
-            await asyncio.sleep(_GATHER)
+            seen = -1
+            while seen < len(self._waiting):
+                seen = len(self._waiting)
+                await asyncio.sleep(self._quiet)
             self._taken, self._waiting = self._waiting, []
             if not self._taken:
                 return

@@ -74,7 +74,7 @@ class Ledger:
             self._connection.close()
             if isinstance(error, UserError):
                 raise
-            raise _refusal(path, error) from error
+            raise refusal(path, error) from error
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -166,7 +166,7 @@ class Ledger:
             # The log still holds pages with the deleted text.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise _refusal(self.path, error) from error
+            raise refusal(self.path, error) from error
         return before - len(self)
 
     @contextmanager
@@ -179,7 +179,7 @@ class Ledger:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise _refusal(self.path, error) from error
+            raise refusal(self.path, error) from error
 
     def __len__(self) -> int:
         """How many replies it holds."""
@@ -206,7 +206,8 @@ def _row(entry: tuple[str, Reply]) -> tuple[str, str, str, int, int, int]:
     )
 
 
-def _refusal(path: Path, error: sqlite3.Error) -> UserError:
+def refusal(path: Path, error: sqlite3.Error, *, what: str = "a ledger") -> UserError:
+    """What the user is told; an error that nobody but us can mend is raised again."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -214,9 +215,7 @@ def _refusal(path: Path, error: sqlite3.Error) -> UserError:
             f"{path} is in use by another process; wait until it ends or choose another folder"
         )
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return UserError(
-            f"{path} is not a ledger ({error}); move that file away to start a new one"
-        )
+        return UserError(f"{path} is not {what} ({error}); move that file away to start a new one")
     if primary in (
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,

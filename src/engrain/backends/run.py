@@ -25,6 +25,8 @@ FAILURES_FROM = 50
 # Replies that may wait for an earlier, slower one: bounds memory, and is far more than a healthy
 # server needs.
 _AHEAD = 1024
+# Prompts are some ten thousand characters each, so this many are some 160 MB.
+_MOST_AHEAD = 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,8 @@ class _Run:
         self._ledger = ledger
         self._concurrency = concurrency
         self._on_done = on_done
-        self._ahead = max(_AHEAD, 16 * concurrency)
+        self._ahead = max(_AHEAD, min(16 * concurrency, concurrency + _MOST_AHEAD))
+        self._workers: list[asyncio.Task[None]] = []
         self._in_flight: dict[str, asyncio.Future[Result]] = {}
         self._finished: list[_Done] = []
         self._waiting: dict[int, _Done] = {}
@@ -95,7 +98,8 @@ class _Run:
         self._tally = Tally()
 
     async def go(self) -> Tally:
-        workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        workers = self._workers
+        self._hire(1)
         try:
             while not all(worker.done() for worker in workers):
                 await self._wake.wait()
@@ -112,9 +116,16 @@ class _Run:
             self._store()
         return self._tally
 
+    def _hire(self, count: int) -> None:
+        """Workers come with the work: a batch API allows ten thousand, and few rounds need them."""
+        for _ in range(min(count, self._concurrency - len(self._workers))):
+            self._workers.append(asyncio.create_task(self._work()))
+
     async def _work(self) -> None:
         try:
             for index, request in self._stream:
+                # Two for each: so many are soon at work as there is work for.
+                self._hire(2)
                 while index >= self._delivered + self._ahead:
                     await self._moved.wait()
                 identity = request.identity(self._backend.model)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from engrain.backends.urls import check
 from engrain.settings import Settings, execution
@@ -62,10 +62,29 @@ class EndpointSettings(Settings):
     """Of prompts and replies, in any minute; None: no limit."""
 
 
+# What OpenAI takes as one batch.
+MOST_IN_BATCH = 50_000
+
+
+class BatchSettings(Settings):
+    """How requests are put into batches, which cost half as much and take up to 24 hours."""
+
+    most: int = execution(10_000, ge=1, le=MOST_IN_BATCH)
+    """Requests in one batch, and in flight; for `ray`, in one dataset."""
+    fewest: int = execution(100, ge=1)
+    """Fewer than so many at a time are asked directly, at the full price, as is the first one of a
+    run; 1: everything goes into batches."""
+    poll_seconds: float = execution(60.0, gt=0)
+    """The longest time between two looks at a batch."""
+
+
 class GeneratorSettings(Settings):
     """The generator of a run."""
 
-    backend: Literal["openai", "transformers", "testbed"] = "openai"
+    backend: Literal["openai", "openai-batch", "transformers", "vllm", "ray", "testbed"] = "openai"
+    """`openai`: any OpenAI-compatible endpoint; `openai-batch`: its batch API; `transformers`,
+    `vllm`: a model in this process; `ray`: Ray Data, whose workers ask `base_url`, or hold vLLM
+    engines where there is none."""
     model: str = ""
     """The model's name as the endpoint knows it, or a folder or hub name for `transformers`."""
     strength: Literal["weak", "medium", "strong"] = "strong"
@@ -83,6 +102,13 @@ class GeneratorSettings(Settings):
     """Of prompts and replies, in any minute; None: no limit."""
     endpoints: tuple[EndpointSettings, ...] = execution(())
     """Several places that serve the same model, used at once; the fields above then stay unset."""
+    batch: BatchSettings = execution(BatchSettings())
+    """Only for `openai-batch`, and `most` for `ray`."""
+    replicas: int = execution(1, ge=1)
+    """Only for `ray`: workers, or engines."""
+    engine: dict[str, JsonValue] = execution({})
+    """Only for `vllm` and `ray`: arguments of the engine, such as `tensor_parallel_size`. They are
+    no part of a run's identity: name a quantised model by a name of its own."""
     local_only: bool = execution(False)
     """Refuse every endpoint that is not on this machine."""
     timeout: float = execution(600.0, gt=0)
@@ -108,7 +134,12 @@ class GeneratorSettings(Settings):
                 f"generator.endpoints stands beside generator.{alone[0]}; "
                 f"set {alone[0]} in each of the endpoints, and only there"
             )
-        if self.backend == "openai":
+        if self.backend in ("openai-batch", "ray") and len(self.served_at()) > 1:
+            raise ValueError(
+                f"generator.endpoints names {len(self.endpoints)} places, and backend "
+                f"{self.backend!r} uses one; keep only that"
+            )
+        if self.backend in ("openai", "openai-batch") or (self.backend == "ray" and self.base_url):
             for endpoint in self.served_at():
                 check(endpoint.base_url, local_only=self.local_only)
         return self
@@ -131,8 +162,10 @@ class GeneratorSettings(Settings):
         """Requests that a stage should keep at hand.
 
         With several endpoints a quarter more than can be in flight, so that an endpoint with room
-        finds one that prefers it.
+        finds one that prefers it. With a batch API or Ray as many as fill a batch.
         """
+        if self.backend in ("openai-batch", "ray"):
+            return self.batch.most
         everywhere = sum(endpoint.concurrency for endpoint in self.served_at())
         return everywhere if len(self.served_at()) == 1 else everywhere + everywhere // 4
 

@@ -49,13 +49,16 @@ def _with_pilot(recipe: Recipe, documents: int, folder: Path) -> Plan:
     from engrain.cli.display import terminal
     from engrain.store import locked
 
+    progress, synthetic = terminal(), folder / pipeline.SYNTHETIC
     trial = planning.Trial(
         documents=documents,
-        generator=pipeline.build_generator(recipe.generator, seed=recipe.seed),
-        folder=folder / pipeline.SYNTHETIC,
+        generator=pipeline.build_generator(
+            recipe.generator, seed=recipe.seed, folder=synthetic, say=progress.say
+        ),
+        folder=synthetic,
     )
     with locked(folder):
-        return planning.plan(recipe, progress=terminal(), trial=trial)
+        return planning.plan(recipe, progress=progress, trial=trial)
 
 
 def print_plan(made: Plan) -> None:

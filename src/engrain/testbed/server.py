@@ -1,8 +1,8 @@
 """An OpenAI-compatible HTTP server over any `Backend`: a real endpoint, with faults on demand.
 
-Serves `/v1/models` and `/v1/chat/completions` (whole and streamed), reports usage with a simulated
-prefix cache, and answers errors in OpenAI's form. Knows nothing of who answers: the testbed's
-writer, or a model in process.
+Serves `/v1/models`, `/v1/chat/completions` (whole and streamed), `/v1/files` and `/v1/batches`,
+reports usage with a simulated prefix cache, and answers errors in OpenAI's form. Knows nothing of
+who answers: the testbed's writer, or a model in process.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from engrain.backends.base import Backend, Message, Reply, Request, Sampling
 from engrain.errors import EndpointError, RequestError, UserError
+from engrain.testbed.batches import Batches, NoSuchThing
 
 # A token is about four characters of English; a cache block is 16 tokens, as in vLLM.
 _CHARACTERS_PER_TOKEN = 4
@@ -55,6 +56,12 @@ class Faults:
     """Requests beyond this rate get 429; 0 for no limit."""
     latency: float = 0.0
     """Seconds before each reply."""
+    batch_seconds: float = 0.0
+    """Between two requests of a batch, and before its first."""
+    batch_expires: float = 1.0
+    """Share of a batch's requests after which it expires, without the others; 1: never."""
+    batch_queue: int = 0
+    """Requests of all batches together that may wait; a batch beyond that fails; 0: any number."""
 
 
 class _Refusal(Exception):
@@ -70,11 +77,9 @@ class _Refusal(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.response = JSONResponse(
-            {"error": {"message": message, "type": kind, "param": None, "code": code}},
-            status,
-            headers,
-        )
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        self.response = JSONResponse(self.body, status, headers)
 
 
 @dataclass(slots=True)
@@ -104,11 +109,43 @@ def application(backend: Backend, faults: Faults) -> Starlette:
 
         return Route(path, handle, methods=[method])
 
+    async def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        try:
+            return 200, await _completed(state, body)
+        except _Refusal as refusal:
+            return refusal.status, refusal.body
+
+    batches = Batches(
+        answer,
+        seconds=faults.batch_seconds,
+        expires=faults.batch_expires,
+        queue=faults.batch_queue,
+    )
+
+    async def of_batches(reply: Callable[[HttpRequest], Any], http: HttpRequest) -> Response:
+        try:
+            response: Response = await reply(http)
+        except NoSuchThing as error:
+            raise _Refusal(404, str(error), kind="invalid_request_error", code=None) from error
+        except ValueError as error:
+            raise _bad_request(str(error)) from error
+        return response
+
+    def batch_route(path: str, reply: Callable[[HttpRequest], Any], method: str) -> Route:
+        return route(path, lambda _, http: of_batches(reply, http), method)
+
     return Starlette(
         routes=[
             route("/v1/models", _models, "GET"),
             route("/v1/models/{name:path}", _one_model, "GET"),
             route("/v1/chat/completions", _chat, "POST"),
+            batch_route("/v1/files", batches.upload, "POST"),
+            batch_route("/v1/files/{name}", batches.delete, "DELETE"),
+            batch_route("/v1/files/{name}/content", batches.content, "GET"),
+            batch_route("/v1/batches", batches.create, "POST"),
+            batch_route("/v1/batches", batches.listed, "GET"),
+            batch_route("/v1/batches/{name}", batches.retrieve, "GET"),
+            batch_route("/v1/batches/{name}/cancel", batches.cancel, "POST"),
         ]
     )
 
@@ -146,33 +183,21 @@ def _check_model(state: _State, name: object) -> None:
 
 
 async def _chat(state: _State, http: HttpRequest) -> Response:
-    state.chats += 1
-    _limit(state, state.chats)
     try:
         body = json.loads(await http.body())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _bad_request(f"The body is not JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise _bad_request("The body is not a JSON object.")
-    _check_model(state, body.get("model"))
-    requests = _requests(state, body)
-    if state.faults.latency:
-        await asyncio.sleep(state.faults.latency)
-    _fail_some(state, state.chats)
-    try:
-        replies = await asyncio.gather(*(state.backend.complete(request) for request in requests))
-    except (RequestError, EndpointError) as error:
-        raise _Refusal(500, str(error), kind="server_error", code=None) from error
-    usage = _usage(state, requests[0], replies)
-    envelope = {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "created": int(time.time()),
-        "model": state.backend.model,
-    }
-    if body.get("stream"):
-        with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        events = _events(envelope, replies, usage if with_usage else None)
-        return StreamingResponse(events, media_type="text/event-stream")
+    if not isinstance(body, dict) or not body.get("stream"):
+        return JSONResponse(await _completed(state, body))
+    envelope, replies, usage = await _answered(state, body)
+    with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    events = _events(envelope, replies, usage if with_usage else None)
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _completed(state: _State, body: object) -> dict[str, Any]:
+    """A whole chat completion."""
+    envelope, replies, usage = await _answered(state, body)
     choices = [
         {
             "index": index,
@@ -182,9 +207,33 @@ async def _chat(state: _State, http: HttpRequest) -> Response:
         }
         for index, reply in enumerate(replies)
     ]
-    return JSONResponse(
-        {**envelope, "object": "chat.completion", "choices": choices, "usage": usage}
-    )
+    return {**envelope, "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+async def _answered(
+    state: _State, body: object
+) -> tuple[dict[str, Any], list[Reply], dict[str, Any]]:
+    """What every form of the answer shares, the replies, and the usage."""
+    state.chats += 1
+    number = state.chats
+    _limit(state, number)
+    if not isinstance(body, dict):
+        raise _bad_request("The body is not a JSON object.")
+    _check_model(state, body.get("model"))
+    requests = _requests(state, body)
+    if state.faults.latency:
+        await asyncio.sleep(state.faults.latency)
+    _fail_some(state, number)
+    try:
+        replies = await asyncio.gather(*(state.backend.complete(request) for request in requests))
+    except (RequestError, EndpointError) as error:
+        raise _Refusal(500, str(error), kind="server_error", code=None) from error
+    envelope = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "created": int(time.time()),
+        "model": state.backend.model,
+    }
+    return envelope, replies, _usage(state, requests[0], replies)
 
 
 def _limit(state: _State, number: int) -> None:

@@ -1,0 +1,258 @@
+"""The batch API of an OpenAI-compatible endpoint: its calls, and what the lines of its files mean.
+
+Knows HTTP and patience; knows nothing of which batch holds what (`submitted.py`) or of when one is
+made (`batch.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Any, Literal, TypeVar
+
+import openai
+from openai.types import Batch
+
+from engrain.backends.base import Reply, Request
+from engrain.backends.endpoint import BAD, LOST, PASSING, BadBody, Endpoint, TryAgain, read_reply
+from engrain.errors import EndpointError, RequestError
+
+CHATS: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+TOKEN = "engrain"
+"""The key of a batch's metadata under which it names itself."""
+PATIENCE = 3600.0
+"""Seconds for which an endpoint that had answered may be gone: batches take hours anyway."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+_NO_SUCH_PAGE = (404, 405, 501)
+
+Result = TypeVar("Result")
+Outcome = Reply | RequestError | EndpointError | TryAgain
+"""What became of one request of a batch; TryAgain: another batch may bring a reply."""
+
+
+class Gone(Exception):
+    """The endpoint does not know a batch or a file."""
+
+
+class BatchAPI:
+    """The batches of one endpoint.
+
+    Every call waits through refusals, server errors and lost connections, for `patience` seconds;
+    then, and where every batch would fail, it raises EndpointError.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, patience: float = PATIENCE) -> None:
+        """Connect to nothing yet."""
+        self._endpoint = endpoint
+        self._patience = patience
+
+    async def upload(self, lines: list[bytes]) -> str:
+        """Store the input of a batch; returns its id. It costs nothing and starts nothing."""
+        client, content = self._endpoint.connected(), b"".join(lines)
+
+        async def send() -> str:
+            named = ("engrain.jsonl", content, "application/jsonl")
+            stored = await client.files.create(file=named, purpose="batch")
+            return _text(stored, "id")
+
+        return await self._persist(send, "POST /files")
+
+    async def create(self, file: str, token: str) -> str | None:
+        """Ask once for a batch of a file; returns its id.
+
+        None where the answer does not say whether there is one now. Raises TryAgain where it was
+        refused for the moment.
+        """
+        client = self._endpoint.connected()
+        failure: Exception
+        try:
+            batch = await client.batches.create(
+                completion_window="24h",
+                endpoint=CHATS,
+                input_file_id=file,
+                metadata={TOKEN: token},
+            )
+            return _text(batch, "id")
+        except (openai.APIStatusError, *LOST, *BAD) as error:
+            failure = error
+        status = failure.status_code if isinstance(failure, openai.APIStatusError) else None
+        if status is None or status >= 500 or status in PASSING:
+            return None
+        raise await self._refusal(failure, "POST /batches")
+
+    async def withdraw(self, file: str) -> None:
+        """Delete the input of a batch, so that nothing comes of asking for that batch any more.
+
+        A server that cannot delete keeps it.
+        """
+        client = self._endpoint.connected()
+        with contextlib.suppress(Gone):
+            await self._persist(
+                lambda: client.files.delete(file), f"DELETE /files/{file}", gone=_NO_SUCH_PAGE
+            )
+
+    async def find(self, file: str, token: str) -> str | None:
+        """The id of the batch that was asked for with this file and token, if there is one."""
+        client = self._endpoint.connected()
+
+        async def look() -> str | None:
+            seen = set()
+            async for batch in client.batches.list(limit=100):
+                if (batch.metadata or {}).get(TOKEN) == token or batch.input_file_id == file:
+                    return batch.id
+                if batch.id in seen:
+                    # A server that knows no pages gives the first one for ever.
+                    break
+                seen.add(batch.id)
+            return None
+
+        return await self._persist(look, "GET /batches")
+
+    async def retrieve(self, batch: str) -> Batch:
+        """How far a batch is; raises Gone where there is none."""
+        client = self._endpoint.connected()
+
+        async def look() -> Batch:
+            found = await client.batches.retrieve(batch)
+            _text(found, "status")
+            return found
+
+        return await self._persist(look, f"GET /batches/{batch}", gone=(404,))
+
+    async def outcomes(self, file: str, wanted: Collection[str]) -> dict[str, Outcome]:
+        """What a batch's output or error file says of these requests.
+
+        Raises Gone where there is no such file any more.
+        """
+
+        async def read() -> dict[str, Outcome]:
+            found: dict[str, Outcome] = {}
+            async for line in self._lines(file):
+                entry = _entry(line)
+                if entry is not None and entry["custom_id"] in wanted:
+                    found[entry["custom_id"]] = self._outcome(entry)
+            return found
+
+        return await self._persist(read, f"GET /files/{file}/content", gone=(404,))
+
+    def line(self, identity: str, request: Request) -> bytes:
+        """One line of a batch's input."""
+        entry = {
+            "custom_id": identity,
+            "method": "POST",
+            "url": CHATS,
+            "body": self._endpoint.fields(request),
+        }
+        return json.dumps(entry).encode() + b"\n"
+
+    def said(self, text: str) -> str:
+        """The endpoint's words, short and without the key."""
+        return self._endpoint.said(text)
+
+    async def _lines(self, file: str) -> AsyncIterator[bytes]:
+        # Not the client's own lines: it also cuts at U+2028, which replies may contain.
+        client, rest = self._endpoint.connected(), b""
+        async with client.files.with_streaming_response.content(file) as response:
+            async for piece in response.iter_bytes():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield line
+        if rest:
+            yield rest
+
+    def _outcome(self, entry: dict[str, Any]) -> Outcome:
+        """What one line says."""
+        response, problem = entry.get("response"), entry.get("error")
+        if not isinstance(response, dict):
+            words = problem if isinstance(problem, dict) else {}
+            return TryAgain(self.said(str(words.get("message") or words.get("code") or "no reply")))
+        status, body = response.get("status_code"), response.get("body")
+        if status == 200:
+            try:
+                return read_reply(body)
+            except RequestError as error:
+                return error
+            except BadBody as error:
+                return TryAgain(f"the body is not a chat completion ({self.said(str(error))})")
+        details = body.get("error") if isinstance(body, dict) else None
+        details = details if isinstance(details, dict) else {"message": body}
+        said = self.said(f"status {status}: {details.get('message')}")
+        if status in (401, 402, 403, 404) or details.get("code") == "insufficient_quota":
+            return EndpointError(
+                f"{self._endpoint.url} answered a request of a batch so: {said}; "
+                "mend the cause and run again"
+            )
+        if status == 400 and self._endpoint.do_without(details.get("param")):
+            return TryAgain(said)
+        if isinstance(status, int) and 400 <= status < 500 and status not in {*PASSING, 429}:
+            return RequestError(f"{self._endpoint.url} answered {said}")
+        return TryAgain(said)
+
+    async def _persist(
+        self, call: Callable[[], Awaitable[Result]], what: str, *, gone: Collection[int] = ()
+    ) -> Result:
+        """The call's result; raises Gone for these statuses."""
+        failing_since, wait = None, _FIRST_WAIT
+        while True:
+            failure: Exception
+            try:
+                result = await call()
+            except (openai.APIStatusError, *LOST, *BAD) as error:
+                failure = error
+            else:
+                self._endpoint.answered = True
+                return result
+            # Outside the handler, as in `Endpoint.ask`: the client's error knows the key.
+            status = failure.status_code if isinstance(failure, openai.APIStatusError) else None
+            if status in gone:
+                raise Gone(what)
+            refusal = await self._refusal(failure, what)
+            if isinstance(refusal, EndpointError):
+                raise refusal
+            now = time.monotonic()
+            failing_since = failing_since or now
+            pause = max(wait, refusal.retry_after or 0.0)
+            if now + pause > failing_since + self._patience:
+                raise EndpointError(
+                    f"{self._endpoint.url} did not answer {what} for {self._patience:g} seconds, "
+                    f"the last time so: {refusal.reason}; run again when it does: "
+                    "the batches there are kept and collected then"
+                )
+            await asyncio.sleep(pause)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def _refusal(self, failure: Exception, what: str) -> TryAgain | EndpointError:
+        """What a failed call means."""
+        if isinstance(failure, BAD):
+            return TryAgain(f"the answer is of another shape ({self.said(str(failure))})")
+        if isinstance(failure, openai.APIStatusError) and failure.status_code in _NO_SUCH_PAGE:
+            return EndpointError(
+                f"{self._endpoint.url} answered {failure.status_code} to {what}: it has no batch "
+                "API there; set generator.backend to 'openai', or correct base_url"
+            )
+        judged = await self._endpoint.judged(failure)
+        if isinstance(judged, (TryAgain, EndpointError)):
+            return judged
+        return EndpointError(f"{what}: {judged}")
+
+
+def _text(answer: object, name: str) -> str:
+    """A field that the client does not check, nor that the body was JSON."""
+    value = getattr(answer, name, None)
+    if not isinstance(value, str) or not value:
+        raise BadBody(str(answer))
+    return value
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """A line of a file; None for one that no request can be told by."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("custom_id"), str):
+        return None
+    return entry
