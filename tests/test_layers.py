@@ -12,7 +12,7 @@ STAGES = ("corpus", "synthesize", "mix", "train", "evaluate", "analyze", "report
 # Lowest first. A part imports from lower layers and from itself, never from its own layer's other
 # parts.
 LAYERS = (
-    ("records", "errors", "settings", "progress", "stats", "muon"),
+    ("records", "errors", "settings", "progress", "stats", "muon", "normalise"),
     ("store",),
     ("artifacts", "models"),
     ("backends", "retrieve"),

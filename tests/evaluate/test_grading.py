@@ -16,7 +16,7 @@ from engrain.evaluate.grading import (
     order_of_options,
     stated_answer,
 )
-from engrain.evaluate.normalise import normalise
+from engrain.normalise import normalise
 
 SHOWN = ("Oslo", "The Hague", "Paris, Texas", "A fine town", "1,577")
 

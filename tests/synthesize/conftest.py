@@ -15,6 +15,7 @@ from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.scripted import ScriptedBackend
 from engrain.records import Document, Question
 from engrain.store import Artifact, run_stage, write_rows
+from engrain.testbed.world import build
 
 WORDS = [f"word{number}" for number in range(500)]
 
@@ -90,3 +91,24 @@ def make_corpus(tmp_path: Path) -> Callable[..., Artifact]:
         )
 
     return make
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Artifact:
+    """Twelve documents of the testbed's world, with an evaluation question."""
+    world = build(seed=1, split="target", documents=12)
+    rows = [
+        Document(id=f"d{n}", title=made.title, source="s", text=made.text, sha256="")
+        for n, made in enumerate(world.documents)
+    ]
+    asked = [Question(id="q", text="What did nobody ever ask about the moon?", answer="cheese")]
+
+    def write(folder: Path) -> dict[str, int]:
+        write_rows(folder / "documents.parquet", Document, rows)
+        write_rows(folder / "questions.parquet", Question, asked)
+        return {}
+
+    return run_stage(
+        tmp_path / "corpus", stage="corpus", settings={}, inputs={}, build=write,
+        say=lambda line: None,
+    )  # fmt: skip

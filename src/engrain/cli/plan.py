@@ -74,9 +74,10 @@ def print_plan(made: Plan) -> None:
     generation, pilot = made.generation, made.pilot
     if pilot is not None:
         _print_pilot(pilot)
+    judging = f", {generation.judging:,} of them to judge" if generation.judging else ""
     print(
         f"generator   {generation.requests:,} requests about {generation.windows:,} windows"
-        f"{_range(pilot, 'requests')}"
+        f"{_range(pilot, 'requests')}{judging}"
     )
     shareable = quantity(generation.prompt_tokens_shareable)
     print(

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engrain.evaluate.normalise import normalise
 from engrain.evaluate.prompts import LETTERS
+from engrain.normalise import normalise
 
 # "Answer:", also "**Answer:**", "Final answer: " and "Answer :"; not "answers:".
 _MARKER = re.compile(r"\banswer\b[ \t]*[*_]*[ \t]*:", re.IGNORECASE)

@@ -11,7 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from engrain.evaluate.normalise import normalise
+from engrain.normalise import normalise
 from engrain.records import SYNTHETIC_QUESTION, Question, SyntheticText
 
 # A longer answer is a sentence, which exact match cannot grade.

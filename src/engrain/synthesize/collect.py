@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +17,9 @@ from typing import Any, Self
 from engrain import artifacts
 from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.run import Result
-from engrain.errors import UserError
+from engrain.errors import ItemError, UserError
 from engrain.records import Rejected, SyntheticText, TextKind
-from engrain.store import RowWriter, fingerprint
+from engrain.store import RowWriter, fingerprint, read_rows, write_rows
 from engrain.synthesize.base import Asked, Fault, Method, Parsed, Piece, Preparation, Window
 from engrain.synthesize.budget import Spent
 from engrain.synthesize.verify import Verifier, reply_fault
@@ -26,6 +27,7 @@ from engrain.synthesize.windows import estimated_tokens
 
 REQUESTS = "requests"
 LEDGER = "ledger.sqlite"
+JUDGED = "judged.json"
 
 _ALL_REQUESTS = "00000"
 # A leak rate of fewer texts is looked at only when all is written.
@@ -47,6 +49,7 @@ class Collector:
         self._rejected: dict[str, RowWriter[Rejected]] = {}
         self._asked = RowWriter(out / REQUESTS / f"{_ALL_REQUESTS}.parquet", Asked)
         self._request_id = ""
+        self._withdrawn: Counter[str] = Counter()
         self.spent: dict[str, Spent] = defaultdict(Spent)
         self.kinds: Counter[TextKind] = Counter()
         """Tokens kept of each kind."""
@@ -70,7 +73,10 @@ class Collector:
     @property
     def kept(self) -> dict[str, int]:
         """How many texts each method has brought."""
-        return {name: writer.count for name, writer in sorted(self._kept.items())}
+        return {
+            name: writer.count - self._withdrawn[name]
+            for name, writer in sorted(self._kept.items())
+        }
 
     def rejections(self) -> Counter[str]:
         """How many replies or texts were rejected for which reason, all methods together."""
@@ -142,29 +148,51 @@ class Collector:
         for writer in self._writers():
             writer.publish()
 
+    def withdraw(self, details: Mapping[str, str], *, reason: str) -> None:
+        """Move published texts to the rejected ones, by their ids, each with its detail.
+
+        Files are written anew, and each is whole before and after. A kill between two of them
+        leaves an artifact without a record, which is built again.
+        """
+        for name in self._kept:
+            path = self._out / artifacts.KEPT / f"{name}.parquet"
+            if not any(text.id in details for text in read_rows(path, SyntheticText)):
+                continue
+            rejected = self._out / artifacts.REJECTED / f"{name}.parquet"
+            before = read_rows(rejected, Rejected) if rejected.exists() else ()
+            gone = (text for text in read_rows(path, SyntheticText) if text.id in details)
+            moved = (self._withdrawn_row(text, reason, details[text.id]) for text in gone)
+            write_rows(rejected, Rejected, chain(before, moved))
+            left = (text for text in read_rows(path, SyntheticText) if text.id not in details)
+            write_rows(path, SyntheticText, left)
+
+    def _withdrawn_row(self, text: SyntheticText, reason: str, detail: str) -> Rejected:
+        """A text as rejected, taken out of the sums."""
+        self._withdrawn[text.method] += 1
+        self.reasons[text.method][reason] += 1
+        self.spent[text.method].kept_tokens -= text.tokens
+        self.kinds[text.kind] -= text.tokens
+        whole = f"{text.question}\n{text.text}" if text.question else text.text
+        fault = Fault(reason=reason, detail=detail, text=whole)
+        return _rejected(text.document_id, text.method, text.request_id, fault)
+
     def _writers(self) -> list[RowWriter[Any]]:
         return [self._asked, *self._kept.values(), *self._rejected.values()]
 
     def _count(self, window: Window, request: Request, result: Result) -> Reply | None:
-        reply = _counted(request, result) if isinstance(result, Reply) else None
-        usage = Usage() if reply is None else reply.usage
+        result = counted(request, result)
+        reply = result if isinstance(result, Reply) else None
         self.spent[request.lineage.method].count(reply)
         self._request_id = request.identity(self._model)
-        asked = Asked(
-            request_id=self._request_id,
-            document_id=window.document_id,
-            window=window.number,
-            method=request.lineage.method,
-            strategy=request.lineage.strategy,
-            focus=request.lineage.focus,
-            sample=request.sample,
-            prompt=request.messages[-1].content,
-            prompt_tokens=usage.prompt_tokens,
-            cached_prompt_tokens=usage.cached_prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            failure="" if reply is not None else str(result),
+        self._asked.append(
+            asked(
+                request,
+                result,
+                request_id=self._request_id,
+                document_id=window.document_id,
+                window=window.number,
+            )
         )
-        self._asked.append(asked)
         if reply is None:
             self._reject(request, Fault(reason="failed", detail=str(result), text=""))
         return reply
@@ -185,23 +213,57 @@ class Collector:
         path = self._out / artifacts.REJECTED / f"{method}.parquet"
         if method not in self._rejected:
             self._rejected[method] = RowWriter(path, Rejected)
-        self._rejected[method].append(
-            Rejected(
-                document_id=request.lineage.document_id,
-                method=method,
-                request_id=self._request_id,
-                reason=fault.reason,
-                detail=fault.detail,
-                text=fault.text,
-            )
-        )
+        document_id = request.lineage.document_id
+        self._rejected[method].append(_rejected(document_id, method, self._request_id, fault))
+
+
+def asked(
+    request: Request, result: Result, *, request_id: str, document_id: str, window: int
+) -> Asked:
+    """The row of a request and what came of it."""
+    usage = result.usage if isinstance(result, Reply) else Usage()
+    return Asked(
+        request_id=request_id,
+        document_id=document_id,
+        window=window,
+        method=request.lineage.method,
+        strategy=request.lineage.strategy,
+        focus=request.lineage.focus,
+        sample=request.sample,
+        prompt=request.messages[-1].content,
+        prompt_tokens=usage.prompt_tokens,
+        cached_prompt_tokens=usage.cached_prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        failure="" if isinstance(result, Reply) else str(result),
+    )
+
+
+def counted(request: Request, result: Result) -> Result:
+    """With estimated tokens where the server reports none: a budget must be used up."""
+    if isinstance(result, ItemError) or result.usage.completion_tokens or not result.text:
+        return result
+    prompt = sum(estimated_tokens(message.content) for message in request.messages)
+    usage = Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(result.text))
+    return dataclasses.replace(result, usage=usage)
 
 
 def clear(out: Path) -> None:
     """Remove what an earlier build left: its files would be read as this one's."""
+    (out / JUDGED).unlink(missing_ok=True)
     for folder in (artifacts.KEPT, artifacts.REJECTED, REQUESTS):
         for path in (out / folder).glob("*.parquet"):
             path.unlink()
+
+
+def _rejected(document_id: str, method: str, request_id: str, fault: Fault) -> Rejected:
+    return Rejected(
+        document_id=document_id,
+        method=method,
+        request_id=request_id,
+        reason=fault.reason,
+        detail=fault.detail,
+        text=fault.text,
+    )
 
 
 def _synthetic(
@@ -220,15 +282,6 @@ def _synthetic(
         request_id=request_id,
         tokens=tokens,
     )
-
-
-def _counted(request: Request, reply: Reply) -> Reply:
-    """With estimated tokens where the server reports none: a budget must be used up."""
-    if reply.usage.completion_tokens or not reply.text:
-        return reply
-    prompt = sum(estimated_tokens(message.content) for message in request.messages)
-    usage = Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(reply.text))
-    return dataclasses.replace(reply, usage=usage)
 
 
 def _shares(reply: Reply, parts: Sequence[Piece | Fault]) -> list[int]:

@@ -16,6 +16,7 @@ from engrain.backends.base import Request, Usage
 from engrain.backends.settings import Price
 from engrain.store import Artifact
 from engrain.synthesize.base import Known, Method, Window
+from engrain.synthesize.judge.plan import Written, asking
 from engrain.synthesize.methods import methods
 from engrain.synthesize.prompts import DOCUMENT_END
 from engrain.synthesize.schedule import Allotment
@@ -34,6 +35,8 @@ class Estimate:
 
     windows: int
     requests: int
+    judging: int
+    """Of those, to judge what was kept."""
     prompt_tokens: int
     prompt_tokens_shareable: int
     """Of those, what a server with a prefix cache reads only once: the document of all but the
@@ -92,9 +95,12 @@ class Drafts:
     """Those of all methods."""
 
     parts: tuple[Draft, ...]
+    documents: int
     windows: int
     window_tokens: int
     """Of all windows: what even a perfect prefix cache reads once."""
+    count_tokens: Callable[[str], int]
+    """As the drafts were counted."""
 
 
 def draft(
@@ -130,8 +136,10 @@ def draft(
             )
     return Drafts(
         parts=tuple(parts),
+        documents=len({window.document_id for window in cuts.of(settings.window)}),
         windows=len(cuts.of(settings.window)),
         window_tokens=sum(shown.values()),
+        count_tokens=count_tokens,
     )
 
 
@@ -141,7 +149,10 @@ def scaled(
     settings: SynthesisSettings,
     price: Price | None,
 ) -> Estimate:
-    """What is asked for if replies are as the rates say: those of each draft, by its name."""
+    """What is asked for if replies are as the rates say: those of each draft, by its name.
+
+    Judging comes last, with what a limit on requests leaves.
+    """
     requests = prompt = completion = shared = 0.0
     for part in drafts.parts:
         own = rates.get(part.name, Rates())
@@ -153,11 +164,20 @@ def scaled(
     shared = max(0.0, shared - drafts.window_tokens)
     most = settings.budget.requests or requests
     share = min(1.0, most / requests) if requests else 0.0
-    usage = Usage(prompt_tokens=round(prompt * share), completion_tokens=round(completion * share))
-    cached = dataclasses.replace(usage, cached_prompt_tokens=round(shared * share))
+    written = [_written(part, settings, rates) for part in drafts.parts if part.name == part.method]
+    judging = asking(settings.judge, written, drafts.documents, drafts.count_tokens)
+    left = judging.requests if settings.budget.requests is None else most - requests * share
+    of_judging = min(1.0, left / judging.requests) if judging.requests else 0.0
+    requests = requests * share + judging.requests * of_judging
+    prompt = prompt * share + judging.prompt_tokens * of_judging
+    completion = completion * share + judging.completion_tokens * of_judging
+    shared = shared * share + judging.document_tokens * of_judging
+    usage = Usage(prompt_tokens=round(prompt), completion_tokens=round(completion))
+    cached = dataclasses.replace(usage, cached_prompt_tokens=round(shared))
     return Estimate(
         windows=drafts.windows,
-        requests=round(requests * share),
+        requests=round(requests),
+        judging=round(judging.requests * of_judging),
         prompt_tokens=usage.prompt_tokens,
         prompt_tokens_shareable=cached.cached_prompt_tokens,
         completion_tokens=usage.completion_tokens,
@@ -172,6 +192,19 @@ def allotted(method: Method, cut: Sequence[Window], tokens: float) -> list[int]:
     allotment = Allotment([window.tokens for window in cut], sizes)
     allotment.take(tokens, scale=1.0, at_least=1, at_most=None)
     return allotment.asked
+
+
+def _written(part: Draft, settings: SynthesisSettings, rates: Mapping[str, Rates]) -> Written:
+    """What a method's requests bring, if nothing is rejected."""
+    own, pairs = rates.get(part.name, Rates()), part.method == "qa"
+    each = settings.qa.pairs_per_call if pairs else 1
+    requests = max(1, part.requests)
+    return Written(
+        texts=part.requests / own.kept * each,
+        tokens=own.completion * part.completion_tokens / requests / each,
+        document=own.prompt * part.document_tokens / requests,
+        pairs=pairs,
+    )
 
 
 def _requests(

@@ -1,11 +1,13 @@
 """Prompts: the document first, the instruction last, so that prefix caches serve the document.
 
-Knows the templates in `prompts/`; a document in them is data, and cannot close its own block.
+Knows the templates in `prompts/`; a document or text in them is data, and cannot close its own
+block.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -26,14 +28,22 @@ DOCUMENT_END = "\n</document>"
 """Where the document of a prompt ends: nothing in the document itself looks so."""
 
 _TAG = re.compile(r"<(?=\s*/?\s*document\b)", re.IGNORECASE)
+_TEXT_TAG = re.compile(r"<(?=\s*/?\s*(?:document|text)\b)", re.IGNORECASE)
 
 
-def user_message(template: str, window: Window, **fields: str | int) -> tuple[Message, ...]:
-    """The one message of a prompt: the window, then `template`, each field on one line."""
+def user_message(
+    template: str, window: Window | None, *, texts: Sequence[str] = (), **fields: str | int
+) -> tuple[Message, ...]:
+    """The one message of a prompt: the window, then `template`, each field on one line.
+
+    `texts` keep their lines.
+    """
     lines = {
         name: one_line(value) if isinstance(value, str) else value for name, value in fields.items()
     }
-    text = _template(template).render(document=_block(window), **lines)
+    document = "" if window is None else _block(window)
+    blocks = [f"<text>\n{_TEXT_TAG.sub('< ', text.strip())}\n</text>" for text in texts]
+    text = _template(template).render(document=document, texts=blocks, **lines)
     return (Message("user", text),)
 
 

@@ -24,13 +24,14 @@ from engrain.synthesize.base import Method, Window
 from engrain.synthesize.budget import Limits, total
 from engrain.synthesize.collect import LEDGER, Collector, clear
 from engrain.synthesize.coverage import cover
+from engrain.synthesize.judge.run import judge
 from engrain.synthesize.leak import LeakGuard
 from engrain.synthesize.methods import methods
 from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import Desk, Rounds
-from engrain.synthesize.settings import SynthesisSettings
+from engrain.synthesize.settings import JudgeSettings, SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts
 from engrain.synthesize.words import words
@@ -59,7 +60,8 @@ def synthesize(
         generator: Writes.
         settings: What is written, and the budget.
         out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`,
-            `requests/*.parquet`, `ledger.sqlite`, `usage.json`.
+            `requests/*.parquet`, `ledger.sqlite`, `usage.json`; `judged.json` where the texts are
+            judged.
         seed: Another seed draws other replies to the same prompts.
         concurrency: Requests in flight.
         progress: Told of tokens kept.
@@ -109,6 +111,7 @@ class _Stage:
         self._price = price
         self._stopped: dict[str, str] = {}
         self._from_ledger = 0
+        self._judged: Mapping[str, Any] | None = None
         self._cuts = Cuts(lambda: artifacts.documents(corpus))
 
     def build(self, out: Path) -> Mapping[str, Any]:
@@ -139,8 +142,7 @@ class _Stage:
                 questions=Questions(notebook),
                 collector=collector,
             )
-            asyncio.run(self._write(desk))
-            collector.write()
+            asyncio.run(self._ask(desk, out))
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
         return {
@@ -149,18 +151,38 @@ class _Stage:
             "coverage": cover(
                 out, lambda: artifacts.documents(self._corpus), self._settings.window
             ),
+            **({} if self._judged is None else {"judged": self._judged}),
         }
 
-    async def _write(self, desk: Desk) -> None:
-        budget, so_far = self._settings.budget, 0.0
+    async def _ask(self, desk: Desk, out: Path) -> None:
         try:
-            for method, share in methods(self._settings, seed=self._seed):
-                so_far += share
-                limits = Limits.of(budget, self._price, share=share, share_so_far=so_far)
-                await self._run(desk, method, limits)
+            await self._write(desk)
+            desk.collector.write()
+            if self._settings.judge is not None:
+                await self._judge(desk, out, self._settings.judge)
         finally:
             await self._generator.aclose()
+
+    async def _write(self, desk: Desk) -> None:
+        so_far = 0.0
+        for method, share in methods(self._settings, seed=self._seed):
+            so_far += share
+            limits = Limits.of(self._settings.budget, self._price, share=share, share_so_far=so_far)
+            await self._run(desk, method, limits)
         desk.collector.check_leaks(last=True)
+
+    async def _judge(self, desk: Desk, out: Path, settings: JudgeSettings) -> None:
+        planned = [method for method, _ in methods(self._settings, seed=self._seed)]
+        limits = Limits.of(self._settings.budget, self._price, share=1.0, share_so_far=1.0)
+        found = await judge(desk, out, planned, self._cuts, settings, limits, self._progress)
+        self._judged, self._from_ledger = found.counts, self._from_ledger + found.from_ledger
+        empty = [name for name, texts in desk.collector.kept.items() if not texts]
+        if empty:
+            raise UserError(
+                f"synthesize: {self._generator.model!r} judged every text of method {empty[0]!r} "
+                f"unfaithful; look at rejected/{empty[0]}.parquet, ask another model, or set "
+                "synthesis.judge.faithfulness.reject to false"
+            )
 
     async def _run(self, desk: Desk, method: Method, limits: Limits) -> None:
         with self._progress.bar(f"synthesize {method.name}", round(limits.tokens), "tokens") as bar:

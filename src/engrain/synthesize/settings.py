@@ -117,6 +117,46 @@ class VerifySettings(Settings):
     """Texts in which duplicates are looked for; past it the older half is forgotten."""
 
 
+class FaithfulnessSettings(Settings):
+    """Whether texts say only what their documents say, in the generator's own judgement."""
+
+    share: float = Field(0.05, gt=0, le=1)
+    """Of the kept texts; a larger share contains a smaller one."""
+    at_most: int | None = Field(1000, ge=1)
+    """Texts in all; none: no limit."""
+    reject: bool = False
+    """Do not keep those judged unfaithful; texts that are not drawn stay."""
+
+
+class AnswerabilitySettings(Settings):
+    """Whether synthetic questions can be answered from the synthetic documents."""
+
+    per_document: int = Field(2, ge=1)
+    """Questions about each document."""
+    at_most: int = Field(200, ge=1)
+    """Questions in all; each is asked once without texts, and once for each document method."""
+    tokens: int = Field(4000, ge=100)
+    """Approximate tokens of texts shown with a question."""
+
+
+class JudgeSettings(Settings):
+    """What the generator is asked about its own texts in the end; null leaves a part out."""
+
+    faithfulness: FaithfulnessSettings | None = FaithfulnessSettings()
+    answerability: AnswerabilitySettings | None = AnswerabilitySettings()
+    max_tokens: int = Field(1024, ge=1)
+    """Of one verdict or answer; a model that thinks aloud needs more."""
+
+    @model_validator(mode="after")
+    def _something(self) -> JudgeSettings:
+        if self.faithfulness is None and self.answerability is None:
+            raise ValueError(
+                "synthesis.judge has neither faithfulness nor answerability; "
+                "name one of them, or take judge out"
+            )
+        return self
+
+
 class SynthesisSettings(Settings):
     """The synthesis stage."""
 
@@ -125,6 +165,8 @@ class SynthesisSettings(Settings):
     """One method, or a list of several with a share each."""
     budget: BudgetSettings
     verify: VerifySettings = VerifySettings()
+    judge: JudgeSettings | None = None
+    """Have the generator judge what was kept; none: nothing is asked."""
     window: int = Field(1500, ge=_SMALLEST_WINDOW)
     """Approximate tokens of document text in one prompt; a longer document is cut at its
     paragraphs."""
@@ -158,5 +200,11 @@ class SynthesisSettings(Settings):
             raise ValueError(
                 "synthesis.documents.focal is true but synthesis.qa.share is 0, "
                 "so there are no questions to focus on; set focal to false or give qa a share"
+            )
+        asks = self.judge is not None and self.judge.answerability is not None
+        if asks and (self.qa.share == 0 or not any(shares)):
+            raise ValueError(
+                "synthesis.judge.answerability needs questions and documents, but "
+                f"synthesis.qa.share is {self.qa.share!r}; set answerability to null"
             )
         return self

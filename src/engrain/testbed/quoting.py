@@ -21,6 +21,8 @@ _ANSWER_WORDS = 6
 _MOST_SENTENCES = 12
 _NAME = re.compile(r"(?<![.!?:\"'] )(?<!^)\b[A-Z][a-z]+(?: [A-Z][a-z]+)*", re.MULTILINE)
 _MOST_NAMES = 12
+_ATTRIBUTION = re.compile(r'(?:From "[^"\n]*"\.|The sentence in "[^"\n]*" reads:) ')
+_PAIR = re.compile(r"\AQuestion: .*\n|\nAnswer: .*\Z")
 
 
 def sentences(text: str) -> list[str]:
@@ -68,3 +70,17 @@ def quoted_text(title: str, text: str, focus: str, rng: Random) -> str:
     if wanted:
         order = sorted(order, key=lambda s: -len(wanted & set(re.findall(r"\w{4,}", s.lower()))))
     return f'From "{title}". ' + " ".join(order[:_MOST_SENTENCES])
+
+
+def stands_in(document: str, text: str) -> bool:
+    """Whether a text quotes the document in every sentence."""
+    flat = " ".join(document.split())
+    quoted = sentences(_ATTRIBUTION.sub("", _PAIR.sub("", text)))
+    return bool(quoted) and all(sentence in flat for sentence in quoted)
+
+
+def continuation(question: str, text: str) -> str:
+    """How the sentence goes on that a question of `quoted_pairs` begins; empty where unknown."""
+    asked = re.search(r'that begins "(.*)"\?$', question)
+    _, found, rest = " ".join(text.split()).partition(asked[1] if asked else question)
+    return " ".join(rest.split()[:_ANSWER_WORDS]).strip(".,;:!?\"'") if found else ""

@@ -14,10 +14,12 @@ from functools import cache
 from engrain.testbed.grammar import CLAUSES, DESCRIPTION, RELATIONS, Clause, EntityType
 from engrain.testbed.names import Kind
 
-_NAME = "[A-Z][a-z]+ [A-Z][a-z]+"
-_HOUSE = "[Tt]he [A-Z][a-z]+ [A-Z][a-z]+"
+NAME = "[A-Z][a-z]+ [A-Z][a-z]+"
+HOUSE = "[Tt]he [A-Z][a-z]+ [A-Z][a-z]+"
+"""How subjects look, as patterns."""
+
 _SHAPES: dict[Kind, str] = {
-    "person": _NAME,
+    "person": NAME,
     "house": "the [A-Z][a-z]+ [A-Z][a-z]+",
     "place": "[A-Z][a-z]+",
     "prize": "[A-Z][a-z]+ [A-Z][a-z]+",
@@ -75,7 +77,7 @@ def _pattern() -> re.Pattern[str]:
     ]
     phrases = [_phrase(template, number) for number, template in enumerate(wordings)]
     phrases.sort(key=len, reverse=True)  # Of alternatives, a pattern takes the first that fits.
-    return re.compile(rf"\b(?:(?P<subject>{_HOUSE}|{_NAME}) )?(?:{'|'.join(phrases)})\b")
+    return re.compile(rf"\b(?:(?P<subject>{HOUSE}|{NAME}) )?(?:{'|'.join(phrases)})\b")
 
 
 def _phrase(template: str, number: int) -> str:

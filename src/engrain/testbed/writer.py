@@ -2,7 +2,8 @@
 
 It answers Engrain's own prompts (`synthesize/prompts`) by reading the document in the prompt. It
 knows the world's grammar but no fact of any world; a document in another language it quotes
-sentence by sentence. Deterministic in (request, seed).
+sentence by sentence. What it judges or answers from texts, it judges without the errors that it
+writes. Deterministic in (request, seed).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from engrain.testbed.composing import (
     style_of,
 )
 from engrain.testbed.grammar import RELATIONS
+from engrain.testbed.judging import answer, verdict
 from engrain.testbed.quoting import capitalised, quoted_pairs, quoted_text
 from engrain.testbed.reading import Statement, read, understand
 
@@ -35,6 +37,8 @@ _DOCUMENT = re.compile(
     re.DOTALL,
 )
 _PART = re.compile(r'^Part: from "(.*)" to "(.*)"$', re.MULTILINE)
+_TEXT = re.compile(r"<text>\n(.*?)\n</text>\n", re.DOTALL)
+_QUESTION = re.compile(r"^Task: answer a question\nQuestion: (.+)$", re.MULTILINE)
 _GAP = re.compile(r" ?\[gap \d+\] ?")
 _FIELD = r"^{name}: (.+)$"
 _CHARACTERS_PER_TOKEN = 4
@@ -117,6 +121,9 @@ class Writer:
 
     def _write(self, prompt: str, rng: Random) -> str:
         match = _DOCUMENT.search(prompt)
+        asked = None if match else list(_QUESTION.finditer(prompt))
+        if asked:
+            return json.dumps({"answer": answer(asked[-1][1], _TEXT.findall(prompt))})
         if match is None:
             return "Please give me a document and a task."
         title, text, task = match["title"], match["text"], match["task"]
@@ -127,6 +134,9 @@ class Writer:
             return self._strategies(title, text, rng)
         if name == "entities":
             return self._entities(title, text)
+        if name == "judge a text":
+            said, unsupported = verdict(text, _TEXT.findall(task)[0])
+            return json.dumps({"unsupported": unsupported, "verdict": said})
         if name == "fill the gaps":
             return self._insertions(title, text, rng)
         fields = {"rewrite": "Style", "relate entities": "Entities", "study text": "Form"}

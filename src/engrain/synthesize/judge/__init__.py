@@ -1,0 +1,1 @@
+"""What the generator says of the kept texts, when all is written; see `run` in this package."""
