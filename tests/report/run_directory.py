@@ -14,11 +14,13 @@ from typing import Any
 from engrain.analyze.run import analyze
 from engrain.artifacts import (
     ATTEMPTS,
+    COVERAGE,
     DOCUMENTS,
     KEPT,
     QUESTIONS,
     REJECTED,
     SKIPPED,
+    Covered,
     Skipped,
 )
 from engrain.progress import Silent
@@ -310,7 +312,16 @@ def _synthetic(
             ),
         )
         write_json(directory / "usage.json", _usage(poison, priced))
-        return {"kept": 3 * texts}
+        if not rejected:
+            return {"kept": 3 * texts}
+        said = [_said(poison, i, f"Sentence {i} stands alone.") for i in range(5)]
+        covered = (
+            Covered(document_id="d0", kind="sentence", start=i, end=i + 1, texts=i, text=text)
+            for i, text in enumerate(said)
+        )
+        write_rows(directory / COVERAGE, Covered, covered)
+        sums = {"all": 5_551, "touched": 4_441, "touched_3_times": 2_221, "never": 1_110}
+        return {"kept": 3 * texts, "coverage": {"sentences": sums}}
 
     return run_stage(
         out, stage="synthesize", settings={"n": texts}, inputs={}, build=build, say=lambda _: None

@@ -93,6 +93,7 @@ def _sections(
         name
         for name, there in (
             ("synthetic/rejected/*.parquet", facts.refused),
+            ("synthetic/coverage.parquet", facts.touched),
             ("corpus/skipped.parquet", facts.left_out),
         )
         if there
@@ -110,7 +111,7 @@ def _sections(
             ("synthetic/kept/*.parquet",),
             samples is not None,
         ),
-        ("rejected", "Rejected", tuple(rejected), bool(rejected)),
+        ("rejected", "Rejected and not covered", tuple(rejected), bool(rejected)),
         ("mixture", "Mixture", ("mixture/*/composition.json",), bool(facts.mixtures)),
         ("cost", "Cost and time", (*costs, "*/record.json"), True),
         ("limits", "What this run cannot show", (), True),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engrain.artifacts import SKIPPED, rejected, skipped
+from engrain.artifacts import COVERAGE, SKIPPED, coverage, rejected, skipped
 from engrain.store import RECORD, Artifact
 
 COMPOSITION = "composition.json"
@@ -57,6 +57,19 @@ class LeftOut:
     count: int
     sources: tuple[str, ...]
     """A few of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """How many windows, sentences or names of the documents the kept texts touch: an estimate."""
+
+    kind: str
+    all: int
+    touched: int
+    touched_3_times: int
+    never: int
+    examples: tuple[str, ...]
+    """A few sentences or names that no text touches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +164,7 @@ class Facts:
 
     made: tuple[Made, ...]
     refused: tuple[Refused, ...]
+    touched: tuple[Touched, ...]
     left_out: tuple[LeftOut, ...]
     mixtures: tuple[Mixture, ...]
     generation: Generation | None
@@ -172,6 +186,7 @@ def read_facts(
     return Facts(
         made=tuple(_made(artifact) for artifact in in_order),
         refused=tuple(_refused(synthetic)),
+        touched=tuple(_touched(synthetic)),
         left_out=tuple(_left_out(corpus)),
         mixtures=tuple(_mixtures(mixtures)),
         generation=_generation(synthetic),
@@ -209,6 +224,20 @@ def _refused(synthetic: Artifact) -> list[Refused]:
             counts.items(), key=lambda entry: (-entry[1], entry[0])
         )
     ]
+
+
+def _touched(synthetic: Artifact) -> Iterator[Touched]:
+    """The coverage card in sums; nothing where there is none."""
+    if not (synthetic.path / COVERAGE).exists():
+        return
+    untouched: dict[str, list[str]] = {"sentence": [], "name": []}
+    for row in coverage(synthetic):
+        examples = untouched.get(row.kind)
+        if examples is not None and not row.texts and len(examples) < _EXAMPLES:
+            examples.append(row.text[:_EXAMPLE_CHARACTERS])
+    for kind, sums in synthetic.counts["coverage"].items():
+        examples = untouched.get(kind.removesuffix("s"), [])
+        yield Touched(kind=kind, **sums, examples=tuple(examples))
 
 
 def _left_out(corpus: Artifact) -> list[LeftOut]:
