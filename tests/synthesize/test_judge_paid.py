@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engrain.backends.base import Reply, Request
+from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.ledger import Ledger
 from engrain.backends.settings import Price
 from engrain.progress import Silent
@@ -256,6 +257,33 @@ def test_the_cap_on_money_holds_for_the_judge(library, tmp_path):
     assert found["faithfulness"]["asked"] + found["answerability"]["asked"] > 0
     assert "the limit on money was reached" in {part["stopped"] for part in found.values()}
     assert len(backend.asked) == made.counts["requests"] < whole.counts["requests"]
+
+
+class Dear(Counting):
+    """Thinks at length before each verdict, which no estimate expects."""
+
+    async def complete(self, request: Request) -> Reply:
+        reply = await super().complete(request)
+        if "Task: judge a text" not in request.messages[0].content:
+            return reply
+        usage = dataclasses.replace(reply.usage, completion_tokens=request.sampling.max_tokens)
+        return dataclasses.replace(reply, usage=usage)
+
+
+def test_verdicts_dearer_than_expected_do_not_pass_the_cap_on_money(library, tmp_path):
+    judge = {"faithfulness": {"share": 1.0}, "answerability": {}, "max_tokens": 4000}
+    one_reply = PRICE.cost(Usage(prompt_tokens=1500, completion_tokens=4000))
+    wanted = settings(judge, budget={"usd": 0.5})
+    backend = Dear()
+    made = make(library, backend, tmp_path / "out", wanted, price=PRICE, concurrency=32)
+    paid = json.loads((made.path / "usage.json").read_text())["usd"]
+    assert 0.5 - one_reply < paid <= 0.5 + one_reply
+    found = judged(made)
+    assert 0 < found["faithfulness"]["asked"] < found["faithfulness"]["drawn"]
+    assert found["answerability"]["asked"] == 0
+    assert len(backend.asked) == made.counts["requests"]
+    again = make(library, Dear(), tmp_path / "again", wanted, price=PRICE, concurrency=1)
+    assert files(again) == files(made)
 
 
 def test_a_plan_counts_the_judges_requests(library, tmp_path):

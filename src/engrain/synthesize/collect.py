@@ -154,7 +154,7 @@ class Collector:
         Files are written anew, and each is whole before and after. A kill between two of them
         leaves an artifact without a record, which is built again.
         """
-        for name in self._kept:
+        for name in self._kept if details else ():
             path = self._out / artifacts.KEPT / f"{name}.parquet"
             if not any(text.id in details for text in read_rows(path, SyntheticText)):
                 continue

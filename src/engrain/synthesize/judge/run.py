@@ -64,8 +64,7 @@ async def judge(
         if settings.faithfulness is not None:
             faithful = await judge_faithfulness(examiner, out, planned, cuts, settings.faithfulness)
             found["faithfulness"] = faithful.as_json()
-            if settings.faithfulness.reject:
-                desk.collector.withdraw(faithful.unfaithful, reason=UNFAITHFUL)
+            desk.collector.withdraw(faithful.unfaithful, reason=UNFAITHFUL)
         if settings.answerability is not None:
             names = [method.name for method in planned if method.kind == "document"]
             answers = await judge_answerability(examiner, out, names, settings.answerability)
