@@ -73,6 +73,12 @@ def answer(backend: BatchBackend, numbers: range) -> list[Reply | BaseException]
     return asyncio.run(all_of_them())
 
 
+def first_half(body: bytes) -> bytes:
+    """Of the lines."""
+    lines = body.split(b"\n")
+    return b"\n".join(lines[: len(lines) // 2])
+
+
 def texts(replies: list[Reply | BaseException]) -> list[str | None]:
     return [reply.text if isinstance(reply, Reply) else None for reply in replies]
 
@@ -250,6 +256,38 @@ def test_a_provider_that_stumbles_is_asked_again_and_no_batch_is_sent_twice(prov
     assert None not in texts(answer(connect(provider), range(10)))
     assert provider.calls["POST /batches"] == 1
     assert sorted(asked(provider)) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "call", ["POST /files", "POST /batches", "GET /batches/ID", "GET /files/ID/content"]
+)
+def test_a_connection_that_is_lost_in_an_answer_costs_nothing(provide, connect, call):
+    provider = provide(script)
+    provider.cut[call] = 1
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert provider.calls["POST /batches"] == 1
+    assert sorted(asked(provider)) == list(range(10))
+
+
+def test_a_download_that_ends_too_early_is_made_again(provide, connect):
+    # In the middle of a line, and between two lines.
+    provider, cuts = provide(script), deque([lambda body: body[: len(body) // 3], first_half])
+    provider.rewritten["GET /files/ID/content"] = lambda body: (
+        cuts.popleft()(body) if cuts else body
+    )
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert provider.calls["POST /batches"] == 1
+    assert provider.calls["GET /files/ID/content"] == 3
+
+
+def test_what_a_file_does_not_have_in_the_end_is_sent_again(provide, connect):
+    provider = provide(script)
+    cuts = deque([first_half] * 3)
+    provider.rewritten["GET /files/ID/content"] = lambda body: (
+        cuts.popleft()(body) if cuts else body
+    )
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert [len(names) for names in provider.inputs] == [10, 5]
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 408])

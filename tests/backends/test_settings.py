@@ -141,6 +141,11 @@ def test_batches_that_no_provider_takes_are_refused(batch):
         GeneratorSettings(model="m", backend="openai-batch", batch=batch)
 
 
+def test_batches_that_would_never_be_full_enough_to_be_sent_are_refused():
+    with pytest.raises(ValidationError, match="fewest is 100 and most is 50"):
+        GeneratorSettings(model="m", backend="openai-batch", batch={"most": 50})
+
+
 def test_a_batch_api_is_one_endpoint_and_local_only_holds_for_it():
     places = ({"base_url": HERE}, {"base_url": HERE})
     with pytest.raises(ValidationError, match="backend 'openai-batch' uses one"):

@@ -42,6 +42,8 @@ _SETTLE = 60.0
 _LOOK_AGAIN = 2.0
 # How often one request is put into a batch.
 _ATTEMPTS = 3
+# How often a file is read that has fewer replies than the batch claims.
+_DOWNLOADS = 3
 # How often in a row the provider's queue may be full; each time half as many requests are sent.
 _REFUSALS = 12
 
@@ -368,10 +370,16 @@ class BatchBackend:
                 "and names no file with them; run again later"
             )
         wanted, found = frozenset(names), dict[str, Outcome]()
-        # The replies last: where both files name a request, it was answered.
-        for file in (look.errors, look.output):
-            if file is not None:
-                found |= await self._api.outcomes(file, wanted)
+        if look.errors is not None:
+            found, _ = await self._api.outcomes(look.errors, wanted)
+        for _ in range(_DOWNLOADS if look.output is not None else 0):
+            assert look.output is not None
+            replies, lines = await self._api.outcomes(look.output, wanted)
+            # Where both files name a request, it was answered.
+            found |= replies
+            if lines >= look.completed:
+                break
+            await asyncio.sleep(self._settings.poll_seconds)
         if look.status == "cancelled":
             # By a person, who will not want it sent again.
             missing = RequestError(f"batch {batch} was cancelled before it was answered")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -169,19 +170,26 @@ class BatchAPI:
 
         return await self._persist(look, f"GET /batches/{batch}", gone=(404,))
 
-    async def outcomes(self, file: str, wanted: Collection[str]) -> dict[str, Outcome]:
-        """What a batch's output or error file says of these requests.
+    async def outcomes(self, file: str, wanted: Collection[str]) -> tuple[dict[str, Outcome], int]:
+        """What a batch's output or error file says of these requests, and of how many it speaks.
 
         Raises Gone where there is no such file any more.
         """
+        client = self._endpoint.connected()
 
-        async def read() -> dict[str, Outcome]:
+        async def read() -> tuple[dict[str, Outcome], int]:
+            # Not as a stream: the client would not know a connection that is lost in its middle.
+            stored = await client.files.content(file)
             found: dict[str, Outcome] = {}
-            async for line in self._lines(file):
-                entry = _entry(line)
-                if entry is not None and entry["custom_id"] in wanted:
-                    found[entry["custom_id"]] = self._outcome(entry)
-            return found
+            lines = 0
+            # Cut at b"\n" alone: replies may contain U+2028 and its like.
+            for line in io.BytesIO(stored.content):
+                if line.strip():
+                    lines += 1
+                    entry = _entry(line)
+                    if entry["custom_id"] in wanted:
+                        found[entry["custom_id"]] = self._outcome(entry)
+            return found, lines
 
         return await self._persist(read, f"GET /files/{file}/content", gone=(404,))
 
@@ -206,17 +214,6 @@ class BatchAPI:
         if self._endpoint.without_key(value) != value:
             raise BadBody("an id with the key in it")
         return value
-
-    async def _lines(self, file: str) -> AsyncIterator[bytes]:
-        # Not the client's own lines: it also cuts at U+2028, which replies may contain.
-        client, rest = self._endpoint.connected(), b""
-        async with client.files.with_streaming_response.content(file) as response:
-            async for piece in response.iter_bytes():
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    yield line
-        if rest:
-            yield rest
 
     def _outcome(self, entry: dict[str, Any]) -> Outcome:
         """What one line says."""
@@ -306,12 +303,9 @@ def _list(answer: object) -> list[object]:
     return answer
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
-    """A line of a file; None for one that no request can be told by."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("custom_id"), str):
-        return None
+def _entry(line: bytes) -> dict[str, Any]:
+    """A line of a file; BadBody where it is half a line, because a download was cut short."""
+    entry = _mapping(json.loads(line))
+    if not isinstance(entry.get("custom_id"), str):
+        raise BadBody(str(entry))
     return entry

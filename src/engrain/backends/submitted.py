@@ -65,7 +65,10 @@ class Submitted:
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        # As in the ledger: the lock below keeps others out, and threads take turns.
+        self._connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare()
         except (sqlite3.Error, UserError) as error:
