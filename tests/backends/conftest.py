@@ -227,6 +227,8 @@ class Provider:
         """Statuses that the next calls get, on which the server does not act."""
         self.broken: dict[str, deque[int]] = {}
         """Statuses that replace the next answers, after the server has acted."""
+        self.cut: Counter[str] = Counter()
+        """How many of the next answers end in their middle, with the connection."""
         self.rewritten: dict[str, Callable[[bytes], bytes]] = {}
         self.url = ""
         self._app = application(backend, faults)
@@ -255,6 +257,9 @@ class Provider:
             status, content = self.broken[name].popleft(), b'{"error": {"message": "broken"}}'
             headers = [(b"content-type", b"application/json")]
         content = self.rewritten.get(name, bytes)(content)
+        if self.cut[name]:
+            self.cut[name] -= 1
+            await _Lost(content)(scope, receive, send)
         headers = [pair for pair in headers if pair[0] != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})

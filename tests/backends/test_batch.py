@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import json
-import random
-import subprocess
-import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from engrain import store
 from engrain.backends.base import Message, Reply, Request, Sampling
 from engrain.backends.batch import BATCHES, BatchBackend
 from engrain.backends.endpoint import Endpoint
 from engrain.backends.settings import BatchSettings, EndpointSettings
 from engrain.errors import EndpointError, RequestError, UserError
-from engrain.records import Document, Question
 
 MODEL = "m"
 
@@ -78,6 +71,12 @@ def answer(backend: BatchBackend, numbers: range) -> list[Reply | BaseException]
             await backend.aclose()
 
     return asyncio.run(all_of_them())
+
+
+def first_half(body: bytes) -> bytes:
+    """Of the lines."""
+    lines = body.split(b"\n")
+    return b"\n".join(lines[: len(lines) // 2])
 
 
 def texts(replies: list[Reply | BaseException]) -> list[str | None]:
@@ -259,6 +258,38 @@ def test_a_provider_that_stumbles_is_asked_again_and_no_batch_is_sent_twice(prov
     assert sorted(asked(provider)) == list(range(10))
 
 
+@pytest.mark.parametrize(
+    "call", ["POST /files", "POST /batches", "GET /batches/ID", "GET /files/ID/content"]
+)
+def test_a_connection_that_is_lost_in_an_answer_costs_nothing(provide, connect, call):
+    provider = provide(script)
+    provider.cut[call] = 1
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert provider.calls["POST /batches"] == 1
+    assert sorted(asked(provider)) == list(range(10))
+
+
+def test_a_download_that_ends_too_early_is_made_again(provide, connect):
+    # In the middle of a line, and between two lines.
+    provider, cuts = provide(script), deque([lambda body: body[: len(body) // 3], first_half])
+    provider.rewritten["GET /files/ID/content"] = lambda body: (
+        cuts.popleft()(body) if cuts else body
+    )
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert provider.calls["POST /batches"] == 1
+    assert provider.calls["GET /files/ID/content"] == 3
+
+
+def test_what_a_file_does_not_have_in_the_end_is_sent_again(provide, connect):
+    provider = provide(script)
+    cuts = deque([first_half] * 3)
+    provider.rewritten["GET /files/ID/content"] = lambda body: (
+        cuts.popleft()(body) if cuts else body
+    )
+    assert None not in texts(answer(connect(provider), range(10)))
+    assert [len(names) for names in provider.inputs] == [10, 5]
+
+
 @pytest.mark.parametrize("status", [500, 502, 504, 408])
 def test_a_batch_whose_acceptance_was_not_heard_is_found_by_its_token(provide, connect, status):
     provider = provide(script)
@@ -419,139 +450,3 @@ def test_a_second_process_is_refused_the_list_of_batches(provide, connect):
     refusal = asyncio.run(both())
     assert isinstance(refusal, UserError)
     assert "is in use by another process" in str(refusal)
-
-
-STAGE = """
-import sys
-from pathlib import Path
-from engrain import store
-from engrain.backends.batch import BatchBackend
-from engrain.backends.endpoint import Endpoint
-from engrain.backends.settings import BatchSettings, EndpointSettings
-from engrain.progress import Silent
-from engrain.synthesize.run import synthesize
-from engrain.synthesize.settings import SynthesisSettings
-
-url, corpus, out = sys.argv[1:]
-backend = BatchBackend(
-    Endpoint(EndpointSettings(base_url=url), model="m"), Path(out),
-    BatchSettings(fewest=1, poll_seconds=0.05), quiet=0.02, settle=60.0,
-)
-settings = SynthesisSettings(
-    budget={"tokens": 6_000}, qa={"share": 0},
-    documents={"method": "rewrite", "focal": False, "share": 1, "max_tokens": 250},
-)
-synthesize(
-    store.load(Path(corpus)), backend, settings, Path(out),
-    seed=0, concurrency=1000, progress=Silent(),
-)
-"""
-
-
-def write(request: Request) -> str:
-    """The same text for the same request."""
-    prompt = f"{request.messages[0].content}{request.sample}"
-    generator = random.Random(hashlib.sha256(prompt.encode()).hexdigest())
-    return " ".join(generator.choices([f"word{number}" for number in range(500)], k=200))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [
-        Document(id=f"d{n}", title="T", source="t", text=f"{n} one two three " * 60, sha256="")
-        for n in range(8)
-    ]
-
-    def build(directory: Path) -> dict[str, int]:
-        store.write_rows(directory / "documents.parquet", Document, rows)
-        store.write_rows(directory / "questions.parquet", Question, [])
-        return {}
-
-    folder = tmp_path_factory.mktemp("corpus")
-    store.run_stage(
-        folder, stage="corpus", settings={}, inputs={}, build=build, say=lambda line: None
-    )
-    return folder
-
-
-def start(provider: Any, corpus: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", STAGE, provider.url, str(corpus), str(out)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    _, errors = process.communicate()
-    return "" if process.returncode == 0 else errors
-
-
-def files(out: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for folder in ("kept", "rejected", "requests")
-        for path in sorted((out / folder).glob("*.parquet"))
-    }
-
-
-@pytest.fixture(scope="module")
-def whole(provide_long, corpus, tmp_path_factory) -> tuple[dict[str, bytes], int]:
-    """The files and the number of requests of a run that nothing interrupts."""
-    provider, out = provide_long(write), tmp_path_factory.mktemp("whole")
-    assert not finished(start(provider, corpus, out))
-    return files(out), len(provider.backend.requests)
-
-
-# The call whose answer does not come, and how many batches were accepted by then.
-MOMENTS = {
-    "after the file was uploaded": ("POST /files", 0),
-    "after the batch was accepted": ("POST /batches", 1),
-    "while it waits for the batch": ("GET /batches/ID", 1),
-    "after the batch had ended": ("GET /files/ID/content", 1),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_at_any_moment_it_sends_no_request_twice_and_ends_with_the_same_files(
-    provide, corpus, whole, tmp_path, moment
-):
-    held, accepted = MOMENTS[moment]
-    provider, out = provide(write, batch_seconds=0.02), tmp_path / "killed"
-    gate = provider.held_after[held] = threading.Event()
-    process = start(provider, corpus, out)
-    while not provider.calls[held]:
-        assert process.poll() is None, finished(process)
-        time.sleep(0.005)
-    assert provider.calls["POST /batches"] == accepted
-    process.kill()
-    process.communicate()
-    gate.set()
-    if not accepted:
-        # Its file is with the provider, costs nothing and is in no batch.
-        provider.inputs.clear()
-    assert not finished(start(provider, corpus, out))
-    kept, requests = whole
-    assert files(out) == kept
-    assert len(provider.backend.requests) == requests
-    identities = list(itertools.chain.from_iterable(provider.inputs))
-    assert len(identities) == len(set(identities)) == requests
-
-
-def test_a_batch_that_is_accepted_only_after_its_sender_was_killed_is_found(
-    provide, corpus, whole, tmp_path
-):
-    provider, out = provide(write), tmp_path / "killed"
-    gate = provider.held_before["POST /batches"] = threading.Event()
-    process = start(provider, corpus, out)
-    while not provider.arrived["POST /batches"]:
-        assert process.poll() is None, finished(process)
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    again = start(provider, corpus, out)
-    while not provider.calls["GET /batches"]:
-        assert again.poll() is None, finished(again)
-        time.sleep(0.005)
-    gate.set()
-    assert not finished(again)
-    kept, requests = whole
-    assert files(out) == kept
-    assert len(provider.backend.requests) == requests

@@ -164,3 +164,34 @@ def test_a_reply_with_half_a_character_is_mended_the_same_way_fresh_and_stored(t
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         texts = [run(backend, [ask(1)], ledger)[1][0][1].text for _ in range(2)]
     assert texts == ["half ?", "half ?"]
+
+
+def test_no_more_workers_are_hired_than_there_is_work_for():
+    tasks = 0
+
+    class Counting(Slow):
+        async def complete(self, request: Request) -> Reply:
+            nonlocal tasks
+            tasks = max(tasks, len(asyncio.all_tasks()))
+            return await super().complete(request)
+
+    backend = Counting()
+    run(backend, map(ask, range(20)), concurrency=10_000)
+    assert backend.most == 20
+    assert tasks < 100
+
+
+def test_ten_thousand_requests_are_in_flight_at_once_where_that_is_allowed():
+    class Waiting(ScriptedBackend):
+        """Answers once all of them have come."""
+
+        async def complete(self, request: Request) -> Reply:
+            reply = await super().complete(request)
+            while len(self.requests) < 10_000:
+                await asyncio.sleep(0.05)
+            return reply
+
+    backend = Waiting(lambda request: f"reply {number_of(request)}")
+    tally, seen = run(backend, map(ask, range(10_000)), concurrency=10_000)
+    assert tally == Tally(asked=10_000)
+    assert [reply.text for _, reply in seen] == [f"reply {number}" for number in range(10_000)]

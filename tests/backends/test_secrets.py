@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from engrain import store
+from engrain.backends.batch import BatchBackend
 from engrain.backends.endpoint import Endpoint
 from engrain.backends.pool import Pool
-from engrain.backends.settings import EndpointSettings
+from engrain.backends.settings import BatchSettings, EndpointSettings
 from engrain.errors import EndpointError, UserError
 from engrain.progress import Silent
 from engrain.records import Document, Question
@@ -112,27 +113,42 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def test_the_key_is_nowhere_however_an_endpoint_fails(server, tmp_path, monkeypatch, capfd, caplog):
+@pytest.fixture(params=["pool", "batch"])
+def backend(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Pool | BatchBackend:
     monkeypatch.setenv("PLANTED_KEY", KEY)
     place = EndpointSettings(base_url=server.url, api_key_env="PLANTED_KEY", concurrency=8)
-    pool = Pool([Endpoint(place, model="m")], attempts=2, first_wait=0.001)
+    endpoint = Endpoint(place, model="m")
+    if request.param == "pool":
+        return Pool([endpoint], attempts=2, first_wait=0.001)
+    few = BatchSettings(fewest=1, poll_seconds=0.01)
+    return BatchBackend(
+        endpoint, tmp_path / "synthetic", few, quiet=0.01, settle=0.0, patience=0.01
+    )
+
+
+def test_the_key_is_nowhere_however_an_endpoint_fails(server, backend, tmp_path, capfd, caplog):
     settings = SynthesisSettings(budget={"tokens": 50_000}, documents={"method": "rewrite"})
     with caplog.at_level(logging.DEBUG), pytest.raises(UserError) as caught:
         synthesize(
             corpus(tmp_path / "corpus"),
-            pool,
+            backend,
             settings,
             tmp_path / "synthetic",
             seed=0,
             concurrency=8,
             progress=Silent(),
         )
-    with caplog.at_level(logging.DEBUG), pytest.raises(EndpointError) as checked:
-        asyncio.run(pool.check())
+    found = [caught.value]
+    if isinstance(backend, Pool):
+        with caplog.at_level(logging.DEBUG), pytest.raises(EndpointError) as checked:
+            asyncio.run(backend.check())
+        found.append(checked.value)
     assert server.keys and set(server.keys) == {f"Bearer {KEY}"}
     assert (tmp_path / "synthetic" / "ledger.sqlite").exists()
     terminal = capfd.readouterr()
-    for error in (caught.value, checked.value):
+    for error in found:
         told = "".join(traceback.format_exception(error))
         attributes = "".join(f"{link!r} {link} {vars(link)}" for link in chain(error))
         for text in (told, attributes):

@@ -126,3 +126,36 @@ def test_settings_that_were_made_without_being_checked_open_no_connection(tmp_pa
     )
     with pytest.raises(UserError, match="local_only"):
         build_generator(settings, seed=0, folder=tmp_path, say=print)
+
+
+def test_a_batch_api_is_asked_for_as_many_at_a_time_as_fill_a_batch():
+    assert GeneratorSettings(model="m", backend="openai-batch").at_a_time() == 10_000
+    here = GeneratorSettings(model="m", backend="openai-batch", batch={"most": 300}, concurrency=8)
+    assert here.at_a_time() == 300
+    assert here.identity() == GeneratorSettings(model="m", backend="openai-batch").identity()
+
+
+@pytest.mark.parametrize("batch", [{"most": 0}, {"most": 50_001}, {"fewest": 0}])
+def test_batches_that_no_provider_takes_are_refused(batch):
+    with pytest.raises(ValidationError, match="equal to"):
+        GeneratorSettings(model="m", backend="openai-batch", batch=batch)
+
+
+def test_batches_that_would_never_be_full_enough_to_be_sent_are_refused():
+    with pytest.raises(ValidationError, match="fewest is 100 and most is 50"):
+        GeneratorSettings(model="m", backend="openai-batch", batch={"most": 50})
+
+
+def test_a_batch_api_is_one_endpoint_and_local_only_holds_for_it():
+    places = ({"base_url": HERE}, {"base_url": HERE})
+    with pytest.raises(ValidationError, match="backend 'openai-batch' uses one"):
+        GeneratorSettings(model="m", backend="openai-batch", endpoints=places)
+    with pytest.raises(UserError, match="local_only"):
+        GeneratorSettings(model="m", backend="openai-batch", local_only=True)
+
+
+def test_a_batch_backend_writes_and_connects_to_nothing_before_its_first_request(tmp_path):
+    settings = GeneratorSettings(model="m", backend="openai-batch", base_url=HERE)
+    made = build_generator(settings, seed=0, folder=tmp_path / "synthetic", say=print)
+    assert (type(made).__name__, made.model) == ("BatchBackend", "m")
+    assert not list(tmp_path.iterdir())

@@ -17,10 +17,8 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from openai.types import Batch
-
 from engrain.backends.base import Reply, Request
-from engrain.backends.batch_api import PATIENCE, BatchAPI, Gone, Outcome
+from engrain.backends.batch_api import PATIENCE, BatchAPI, Gone, Look, Outcome
 from engrain.backends.endpoint import Endpoint, TryAgain
 from engrain.backends.gathering import Call, Gathering
 from engrain.backends.pool import Pool
@@ -44,9 +42,10 @@ _SETTLE = 60.0
 _LOOK_AGAIN = 2.0
 # How often one request is put into a batch.
 _ATTEMPTS = 3
+# How often a file is read that has fewer replies than the batch claims.
+_DOWNLOADS = 3
 # How often in a row the provider's queue may be full; each time half as many requests are sent.
 _REFUSALS = 12
-_FULL = "token_limit_exceeded"
 
 _log = logging.getLogger(__name__)
 
@@ -326,13 +325,13 @@ class BatchBackend:
         """Wait until a batch has ended, and hand out what it has."""
         assert self._notes is not None
         try:
-            batch = await self._ended(submission)
-            if _status(batch) == "failed":
+            look = await self._ended(submission)
+            if look.status == "failed":
                 self._notes.discard(submission.token)
-                await self._failed(batch, names)
+                await self._failed(submission, look, names)
                 return
             self._refusals = 0
-            found = await self._outcomes(batch, names)
+            found = await self._outcomes(submission, look, names)
         except Gone as gone:
             raise EndpointError(
                 f"{self._endpoint.url} does not know batch {submission.batch!r} any more, or its "
@@ -340,68 +339,72 @@ class BatchBackend:
                 f"{self._path} to pay for its requests again"
             ) from None
         replies = sum(isinstance(outcome, Reply) for outcome in found.values())
-        self._say(f"batch {batch.id}: {_status(batch)}, {replies:,} of {len(names):,} replies")
+        self._say(f"batch {submission.batch}: {look.status}, {replies:,} of {len(names):,} replies")
         self._notes.forget(name for name in names if not isinstance(found[name], Reply))
         for name, outcome in found.items():
             self._hand_out([name], outcome)
 
-    async def _ended(self, submission: Submission) -> Batch:
+    async def _ended(self, submission: Submission) -> Look:
         assert submission.batch is not None
         wait = min(_FIRST_POLL, self._settings.poll_seconds)
         while True:
-            batch = await self._api.retrieve(submission.batch)
-            status = _status(batch)
-            if status in _ENDED:
-                return batch
-            if status not in _RUNNING:
+            look = await self._api.retrieve(submission.batch)
+            if look.status in _ENDED:
+                return look
+            if look.status not in _RUNNING:
                 raise EndpointError(
-                    f"{self._endpoint.url} says that batch {submission.batch!r} is {status!r}, "
-                    "which Engrain does not know; run again once it has ended"
+                    f"{self._endpoint.url} says that batch {submission.batch!r} is "
+                    f"{look.status!r}, which Engrain does not know; run again once it has ended"
                 )
             await asyncio.sleep(wait)
             wait = min(1.5 * wait, self._settings.poll_seconds)
 
-    async def _outcomes(self, batch: Batch, names: list[str]) -> dict[str, Outcome]:
+    async def _outcomes(
+        self, submission: Submission, look: Look, names: list[str]
+    ) -> dict[str, Outcome]:
         """What became of each of these requests."""
-        counts = batch.request_counts
-        if not batch.output_file_id and counts is not None and counts.completed:
+        batch = submission.batch
+        if look.output is None and look.completed:
             raise EndpointError(
-                f"{self._endpoint.url} says that batch {batch.id!r} has {counts.completed} "
-                "replies, and names no file with them; run again later"
+                f"{self._endpoint.url} says that batch {batch!r} has {look.completed} replies, "
+                "and names no file with them; run again later"
             )
         wanted, found = frozenset(names), dict[str, Outcome]()
-        # The replies last: where both files name a request, it was answered.
-        for file in (batch.error_file_id, batch.output_file_id):
-            if file:
-                found |= await self._api.outcomes(file, wanted)
-        status = _status(batch)
-        missing: Outcome = TryAgain(f"the batch {batch.id} is {status} without it")
-        if status == "cancelled":
+        if look.errors is not None:
+            found, _ = await self._api.outcomes(look.errors, wanted)
+        for _ in range(_DOWNLOADS if look.output is not None else 0):
+            assert look.output is not None
+            replies, lines = await self._api.outcomes(look.output, wanted)
+            # Where both files name a request, it was answered.
+            found |= replies
+            if lines >= look.completed:
+                break
+            await asyncio.sleep(self._settings.poll_seconds)
+        if look.status == "cancelled":
             # By a person, who will not want it sent again.
-            missing = RequestError(f"the batch {batch.id} was cancelled before its turn")
-        found = {name: found.get(name, missing) for name in names}
-        if status == "cancelled":
+            missing = RequestError(f"batch {batch} was cancelled before it was answered")
             found = {n: missing if isinstance(o, TryAgain) else o for n, o in found.items()}
-        return found
+            return {name: found.get(name, missing) for name in names}
+        late = TryAgain(f"batch {batch} is {look.status} without it")
+        return {name: found.get(name, late) for name in names}
 
-    async def _failed(self, batch: Batch, names: list[str]) -> None:
+    async def _failed(self, submission: Submission, look: Look, names: list[str]) -> None:
         """Send a batch that was refused as a whole in smaller ones, if that may help."""
-        errors = (batch.errors.data if batch.errors is not None else None) or []
-        said = self._api.said("; ".join(error.message or "" for error in errors) or "no reason")
-        if not any(error.code == _FULL for error in errors):
+        if not look.full:
             raise EndpointError(
-                f"{self._endpoint.url} refused batch {batch.id!r} as a whole: {said}; "
-                "mend the cause and run again"
+                f"{self._endpoint.url} refused batch {submission.batch!r} as a whole: "
+                f"{look.refusal or 'it gives no reason'}; mend the cause and run again"
             )
         self._refusals += 1
         if self._refusals > _REFUSALS:
             raise EndpointError(
-                f"{self._endpoint.url} has no room for a batch of {len(names)} requests: {said}; "
-                "wait until your other batches there have ended, or ask for a higher limit"
+                f"{self._endpoint.url} has no room for a batch of {len(names)} requests: "
+                f"{look.refusal}; wait until your other batches there have ended, or ask for a "
+                "higher limit"
             )
         self._room = max(1, max(self._enqueued, len(names)) // 2)
         self._say(
-            f"batch {batch.id}: the provider's queue is full ({said}); "
+            f"batch {submission.batch}: the provider's queue is full ({look.refusal}); "
             f"going on with {self._room:,} requests at a time"
         )
         await asyncio.sleep(self._settings.poll_seconds)
@@ -414,8 +417,3 @@ class BatchBackend:
                 f"and generator.base_url is {self._endpoint.url!r}; set it back to collect that "
                 f"batch, or delete {self._path} to pay for its requests again"
             )
-
-
-def _status(batch: Batch) -> str:
-    # Some compatible servers write it in capitals.
-    return batch.status.casefold()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import openai
-from openai.types import Batch
 
 from engrain.backends.base import Reply, Request
 from engrain.backends.endpoint import BAD, LOST, PASSING, BadBody, Endpoint, TryAgain, read_reply
@@ -27,6 +29,9 @@ PATIENCE = 3600.0
 """Seconds for which an endpoint that had answered may be gone: batches take hours anyway."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _NO_SUCH_PAGE = (404, 405, 501)
+_FULL = "token_limit_exceeded"
+# Ids of proxies are base64 of all that they must remember.
+_NAME = re.compile(r"[\w.:;,/=+~-]{1,1000}", re.ASCII)
 
 Result = TypeVar("Result")
 Outcome = Reply | RequestError | EndpointError | TryAgain
@@ -35,6 +40,23 @@ Outcome = Reply | RequestError | EndpointError | TryAgain
 
 class Gone(Exception):
     """The endpoint does not know a batch or a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the endpoint says of a batch."""
+
+    status: str
+    output: str | None
+    """The file with the replies."""
+    errors: str | None
+    """The file with the requests that failed."""
+    completed: int
+    """Replies that it claims to have."""
+    full: bool
+    """It was refused because the queue has no room for it."""
+    refusal: str
+    """Why it was refused as a whole, in the endpoint's words."""
 
 
 class BatchAPI:
@@ -56,7 +78,8 @@ class BatchAPI:
         async def send() -> str:
             named = ("engrain.jsonl", content, "application/jsonl")
             stored = await client.files.create(file=named, purpose="batch")
-            return _text(stored, "id")
+            # The client hands on a body that is not JSON as text.
+            return self._name(getattr(stored, "id", None))
 
         return await self._persist(send, "POST /files")
 
@@ -67,15 +90,16 @@ class BatchAPI:
         refused for the moment.
         """
         client = self._endpoint.connected()
+        asked = {
+            "input_file_id": file,
+            "endpoint": CHATS,
+            "completion_window": "24h",
+            "metadata": {TOKEN: token},
+        }
         failure: Exception
         try:
-            batch = await client.batches.create(
-                completion_window="24h",
-                endpoint=CHATS,
-                input_file_id=file,
-                metadata={TOKEN: token},
-            )
-            return _text(batch, "id")
+            batch = _mapping(await client.post("/batches", body=asked, cast_to=object))
+            return self._name(batch.get("id"))
         except (openai.APIStatusError, *LOST, *BAD) as error:
             failure = error
         status = failure.status_code if isinstance(failure, openai.APIStatusError) else None
@@ -91,50 +115,81 @@ class BatchAPI:
         client = self._endpoint.connected()
         with contextlib.suppress(Gone):
             await self._persist(
-                lambda: client.files.delete(file), f"DELETE /files/{file}", gone=_NO_SUCH_PAGE
+                lambda: client.delete(f"/files/{file}", cast_to=object),
+                f"DELETE /files/{file}",
+                gone=_NO_SUCH_PAGE,
             )
 
     async def find(self, file: str, token: str) -> str | None:
         """The id of the batch that was asked for with this file and token, if there is one."""
         client = self._endpoint.connected()
 
+        async def page(after: str | None) -> dict[str, Any]:
+            where = {"limit": 100} | ({} if after is None else {"after": after})
+            return _mapping(await client.get("/batches", options={"params": where}, cast_to=object))
+
         async def look() -> str | None:
-            seen = set()
-            async for batch in client.batches.list(limit=100):
-                if (batch.metadata or {}).get(TOKEN) == token or batch.input_file_id == file:
-                    return batch.id
-                if batch.id in seen:
-                    # A server that knows no pages gives the first one for ever.
-                    break
-                seen.add(batch.id)
-            return None
+            seen: set[object] = set()
+            last: str | None = None
+            while True:
+                listed = await page(last)
+                batches = [_mapping(batch) for batch in _list(listed.get("data"))]
+                for batch in batches:
+                    marks = batch.get("metadata") or {}
+                    if _mapping(marks).get(TOKEN) == token or batch.get("input_file_id") == file:
+                        return self._name(batch.get("id"))
+                # A server that knows no pages gives the first one for ever.
+                if not listed.get("has_more") or not batches or batches[-1].get("id") in seen:
+                    return None
+                last = self._name(batches[-1].get("id"))
+                seen.add(last)
 
         return await self._persist(look, "GET /batches")
 
-    async def retrieve(self, batch: str) -> Batch:
+    async def retrieve(self, batch: str) -> Look:
         """How far a batch is; raises Gone where there is none."""
         client = self._endpoint.connected()
 
-        async def look() -> Batch:
-            found = await client.batches.retrieve(batch)
-            _text(found, "status")
-            return found
+        async def look() -> Look:
+            found = _mapping(await client.get(f"/batches/{batch}", cast_to=object))
+            output, errors = found.get("output_file_id"), found.get("error_file_id")
+            refusals = [
+                _mapping(refusal)
+                for refusal in _list(_mapping(found.get("errors") or {}).get("data") or [])
+            ]
+            completed = _mapping(found.get("request_counts") or {}).get("completed")
+            return Look(
+                # Some servers write it in capitals, and an empty name for no file.
+                status=self._name(found.get("status")).casefold(),
+                output=self._name(output) if output else None,
+                errors=self._name(errors) if errors else None,
+                completed=completed if isinstance(completed, int) else 0,
+                full=any(refusal.get("code") == _FULL for refusal in refusals),
+                refusal=self.said("; ".join(str(refusal.get("message")) for refusal in refusals)),
+            )
 
         return await self._persist(look, f"GET /batches/{batch}", gone=(404,))
 
-    async def outcomes(self, file: str, wanted: Collection[str]) -> dict[str, Outcome]:
-        """What a batch's output or error file says of these requests.
+    async def outcomes(self, file: str, wanted: Collection[str]) -> tuple[dict[str, Outcome], int]:
+        """What a batch's output or error file says of these requests, and of how many it speaks.
 
         Raises Gone where there is no such file any more.
         """
+        client = self._endpoint.connected()
 
-        async def read() -> dict[str, Outcome]:
+        async def read() -> tuple[dict[str, Outcome], int]:
+            # Not as a stream: the client would not know a connection that is lost in its middle.
+            stored = await client.files.content(file)
             found: dict[str, Outcome] = {}
-            async for line in self._lines(file):
-                entry = _entry(line)
-                if entry is not None and entry["custom_id"] in wanted:
-                    found[entry["custom_id"]] = self._outcome(entry)
-            return found
+            lines = 0
+            # Cut at b"\n" alone: replies may contain U+2028 and its like.
+            for line in io.BytesIO(stored.content):
+                if line.strip():
+                    lines += 1
+                    entry = _entry(line)
+                    if entry["custom_id"] in wanted:
+                        found[entry["custom_id"]] = self._outcome(entry)
+            return found, lines
 
         return await self._persist(read, f"GET /files/{file}/content", gone=(404,))
 
@@ -152,16 +207,13 @@ class BatchAPI:
         """The endpoint's words, short and without the key."""
         return self._endpoint.said(text)
 
-    async def _lines(self, file: str) -> AsyncIterator[bytes]:
-        # Not the client's own lines: it also cuts at U+2028, which replies may contain.
-        client, rest = self._endpoint.connected(), b""
-        async with client.files.with_streaming_response.content(file) as response:
-            async for piece in response.iter_bytes():
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    yield line
-        if rest:
-            yield rest
+    def _name(self, value: object) -> str:
+        """An id, as it may be written down; BadBody for anything else, such as the key."""
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise BadBody(str(value))
+        if self._endpoint.without_key(value) != value:
+            raise BadBody("an id with the key in it")
+        return value
 
     def _outcome(self, entry: dict[str, Any]) -> Outcome:
         """What one line says."""
@@ -239,20 +291,21 @@ class BatchAPI:
         return EndpointError(f"{what}: {judged}")
 
 
-def _text(answer: object, name: str) -> str:
-    """A field that the client does not check, nor that the body was JSON."""
-    value = getattr(answer, name, None)
-    if not isinstance(value, str) or not value:
+def _mapping(answer: object) -> dict[str, Any]:
+    if not isinstance(answer, dict):
         raise BadBody(str(answer))
-    return value
+    return answer
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
-    """A line of a file; None for one that no request can be told by."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("custom_id"), str):
-        return None
+def _list(answer: object) -> list[object]:
+    if not isinstance(answer, list):
+        raise BadBody(str(answer))
+    return answer
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """A line of a file; BadBody where it is half a line, because a download was cut short."""
+    entry = _mapping(json.loads(line))
+    if not isinstance(entry.get("custom_id"), str):
+        raise BadBody(str(entry))
     return entry

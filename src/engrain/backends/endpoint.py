@@ -288,10 +288,13 @@ class Endpoint:
 
     def said(self, text: str) -> str:
         """A server's words, short and without the key, which some servers and proxies repeat."""
-        key = self._key()
-        if key:
-            text = text.replace(key, "[key]")
+        text = self.without_key(text)
         return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+    def without_key(self, text: str) -> str:
+        """The text with `[key]` wherever the key was."""
+        key = self._key()
+        return text.replace(key, "[key]") if key else text
 
 
 def read_reply(completion: object) -> Reply:

@@ -77,6 +77,15 @@ class BatchSettings(Settings):
     poll_seconds: float = execution(60.0, gt=0)
     """The longest time between two looks at a batch."""
 
+    @model_validator(mode="after")
+    def _worth_it(self) -> BatchSettings:
+        if self.fewest > self.most:
+            raise ValueError(
+                f"generator.batch.fewest is {self.fewest} and most is {self.most}, so that nothing "
+                "would go into a batch; set most above fewest"
+            )
+        return self
+
 
 class GeneratorSettings(Settings):
     """The generator of a run."""

@@ -65,7 +65,10 @@ class Submitted:
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+        # As in the ledger: the lock below keeps others out, and threads take turns.
+        self._connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare()
         except (sqlite3.Error, UserError) as error:
@@ -139,7 +142,7 @@ class Submitted:
         return [_submission(row) for row in rows]
 
     def holding(self, identities: Collection[str]) -> dict[str, Submission]:
-        """By identity: the batch it is in, for those that are in one."""
+        """By identity: the accepted batch it is in, for those that are in one."""
         found: dict[str, Submission] = {}
         known: dict[str, Submission] = {}
         names = list(identities)
@@ -147,7 +150,7 @@ class Submitted:
             some = names[start : start + _AT_ONCE]
             rows = self._connection.execute(
                 "SELECT id, token, url, file, asked, batch FROM requests JOIN batches USING (token)"
-                f" WHERE id IN ({','.join('?' * len(some))})",
+                f" WHERE batch IS NOT NULL AND id IN ({','.join('?' * len(some))})",
                 some,
             )
             for identity, *row in rows:
