@@ -3,7 +3,8 @@
 The whole stage runs, from planning to the published files, with a generator in the same process
 that answers at once, about 5,000 documents of one window each. Then it runs again from its ledger
 alone. Each run is a process of its own, and its memory is all of it, interpreter and libraries
-included. Usage: make bench NAME=ledger [ARGS='REQUESTS']
+included. Near-duplicates are not looked for: their index adds some 170 bytes a remembered text
+(`make bench NAME=verify`). Usage: make bench NAME=ledger [ARGS='REQUESTS']
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ def child(folder: Path, requests: int) -> int:
     documents = DOCUMENTS if requests else 1
     corpus = made(folder / f"corpus-{documents}", documents)
     generator = Instant()
-    settings = SynthesisSettings(budget={"tokens": max(1, requests) * TOKENS})
+    settings = SynthesisSettings(
+        budget={"tokens": max(1, requests) * TOKENS}, verify={"near_duplicate": None}
+    )
     started = time.monotonic()
     artifact = synthesize(
         corpus,

@@ -113,7 +113,7 @@ class VerifySettings(Settings):
     near_duplicate: float | None = Field(0.85, ge=0.5, lt=1)
     """Texts that share about this much, by runs of three words, with an earlier text of any
     document and name the same facts."""
-    remember: int = Field(10_000_000, ge=2)
+    remember: int = Field(2_000_000, ge=2)
     """Texts in which duplicates are looked for; past it the older half is forgotten."""
 
 
