@@ -230,11 +230,30 @@ def test_the_cap_on_requests_holds_and_the_judge_says_so(library, tmp_path):
         drawn = found["faithfulness"]["drawn"]
         said = f"{rooms[-1]} of {drawn} asked: the limit on requests was reached"
         assert any(said in line for line in heard.lines)
+        rows = asked_by(made, FAITHFUL)
+    assert {row.strategy for row in rows} == set(made.counts["texts"])
     # Where the texts took all of it, nothing is asked, and nothing is measured.
     assert rooms[0] == 0 < rooms[1]
     nothing = json.loads((tmp_path / str(free // 2) / "judged.json").read_text())
     for tally in nothing["faithfulness"]["methods"].values():
         assert (tally["n"], tally["faithful"], tally["low"]) == (0, None, None)
+
+
+def test_under_a_cap_questions_are_drawn_as_by_a_smaller_number_of_them(library, tmp_path):
+    def asked(name: str, questions: int, budget: dict[str, int]) -> list[str]:
+        judging = {"faithfulness": None, "answerability": {"at_most": questions}}
+        made = make(library, Writer(), tmp_path / name, settings(judging, budget=budget))
+        found = judged(made)["answerability"]
+        ids = [row.request_id for row in asked_by(made, ANSWERS)]
+        # One without texts, and one with those of the only method.
+        assert {one["n"] for one in found["methods"].values()} == {found["asked"]}
+        assert len(set(ids)) == len(ids) == 2 * found["asked"]
+        return ids
+
+    free = make(library, Writer(), tmp_path / "free", settings(None)).counts["requests"]
+    capped = asked("capped", 24, {"requests": free + 9})
+    assert 8 <= len(capped) < 48
+    assert capped == asked("few", len(capped) // 2, {})
 
 
 def test_the_cap_on_money_holds_for_the_judge(library, tmp_path):
