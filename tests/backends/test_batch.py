@@ -401,6 +401,43 @@ def test_what_failed_for_good_is_sent_again_by_the_next_run(provide, connect):
     assert [len(names) for names in provider.inputs] == [5, 5, 5]
 
 
+def test_nothing_is_sent_for_who_gave_up_before_the_batch_was_made(provide, connect):
+    provider = provide(script)
+
+    async def go() -> Reply:
+        backend = connect(provider, quiet=0.2)
+        given_up = asyncio.create_task(backend.complete(ask(1)))
+        wanted = asyncio.create_task(backend.complete(ask(2)))
+        await asyncio.sleep(0.02)
+        given_up.cancel()
+        try:
+            return await wanted
+        finally:
+            await backend.aclose()
+
+    assert asyncio.run(go()).text == "reply 2"
+    assert asked(provider) == [2]
+
+
+def test_equal_requests_are_one_and_join_the_batch_that_is_under_way(provide, connect):
+    provider = provide(script, batch_seconds=0.02)
+
+    async def go() -> list[Reply]:
+        backend = connect(provider)
+        early = [asyncio.create_task(backend.complete(ask(n % 5))) for n in range(10)]
+        while not provider.calls["GET /batches/ID"]:
+            await asyncio.sleep(0.005)
+        late = [asyncio.create_task(backend.complete(ask(n))) for n in range(5)]
+        try:
+            return await asyncio.gather(*early, *late)
+        finally:
+            await backend.aclose()
+
+    replies = asyncio.run(go())
+    assert [reply.text for reply in replies] == [f"reply {n}" for n in [0, 1, 2, 3, 4] * 3]
+    assert sorted(asked(provider)) == list(range(5))
+
+
 def test_batches_of_another_address_are_not_taken_for_lost(provide, connect):
     provider, elsewhere = provide(script, batch_seconds=0.02), provide(script)
     interrupted(connect(provider), range(10), provider.answered("GET /batches/ID"))

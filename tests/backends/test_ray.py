@@ -15,7 +15,7 @@ from engrain.backends.ray import RayBackend
 from engrain.backends.settings import EndpointSettings
 from engrain.errors import EndpointError, RequestError
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 # Ray's own.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -25,8 +25,6 @@ MODEL = "tiny-writer"
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """Started once: a backend that finds Ray running leaves it so."""
-    import ray
-
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

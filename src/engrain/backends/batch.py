@@ -35,7 +35,7 @@ _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _FILE_BYTES = 200_000_000
 # Seconds without another request before a batch is made: nothing beside its hours, and enough for
 # a stage to plan its next requests.
-_QUIET = 0.5
+_QUIET = 0.3
 _FIRST_POLL = 1.0
 # Seconds after which a batch that was asked for and is not listed was not accepted.
 _SETTLE = 60.0
@@ -146,6 +146,8 @@ class BatchBackend:
         # Nothing is awaited from here on, so no call is left half-way to its place.
         calls: dict[str, list[Call]] = {}
         for call in waiting:
+            if call.answered:
+                continue
             calls.setdefault(call.request.identity(self.model), []).append(call)
         for name in calls.keys() & self._underway.keys():
             self._underway[name] += calls.pop(name)
