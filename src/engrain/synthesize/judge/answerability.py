@@ -125,7 +125,10 @@ class Shelf:
 
 
 async def judge_answerability(
-    examiner: Examiner, out: Path, methods: Sequence[str], settings: AnswerabilitySettings
+    examiner: Examiner,
+    out: Path,
+    methods: Sequence[str],
+    settings: AnswerabilitySettings,
 ) -> Answerability:
     """Ask questions drawn from the pairs kept in `out`, with the texts of each document method."""
 
@@ -153,7 +156,8 @@ async def judge_answerability(
         name, pair = subject
         _grade(answers[name], pair, reply)
 
-    await examiner.ask(inquiries(), take)
+    replies = len(asked) * len(answers)
+    await examiner.ask(inquiries(), take, label="answerability", count=replies)
     first = answers[CLOSED_BOOK]
     done = len(first.correct) + first.failed
     return Answerability(

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from engrain.backends.base import Reply, Request, Sampling, Usage
 from engrain.backends.run import Result
+from engrain.progress import Progress
 from engrain.store import RowWriter, fingerprint
 from engrain.synthesize.base import Asked
 from engrain.synthesize.budget import Gate, Limits, total
@@ -40,10 +41,17 @@ class Examiner:
     """Makes requests as far as the caps allow; `rows` takes one for each, for tracing."""
 
     def __init__(
-        self, desk: Desk, limits: Limits, rows: RowWriter[Asked], *, max_tokens: int
+        self,
+        desk: Desk,
+        limits: Limits,
+        rows: RowWriter[Asked],
+        progress: Progress,
+        *,
+        max_tokens: int,
     ) -> None:
         """`limits` are those of the whole stage; a reply has at most `max_tokens`."""
         self._desk, self._limits, self._rows = desk, limits, rows
+        self._progress = progress
         self.sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
         """Greedy: a verdict is not drawn by lot."""
         self.from_ledger = 0
@@ -68,8 +76,14 @@ class Examiner:
         self,
         inquiries: Iterable[Inquiry[Subject]],
         take: Callable[[Subject, Reply | None], None],
+        *,
+        label: str,
+        count: int,
     ) -> None:
-        """Make the requests in order; `take` gets each one's reply, None where it failed."""
+        """Make the requests in order; `take` gets each one's reply, None where it failed.
+
+        The user is shown the label, and how many of so many are answered.
+        """
         waiting: deque[Inquiry[Subject]] = deque()
 
         def planned() -> Iterator[tuple[int, Request]]:
@@ -79,11 +93,13 @@ class Examiner:
 
         def done(window: int, request: Request, result: Result) -> None:
             take(waiting.popleft().subject, self._count(window, request, result))
+            bar.advance()
 
         spent = self._desk.collector.spent
         left = self._limits.requests_left(total(spent))
         gate = Gate(self._limits, spent)
-        self.from_ledger += await self._desk.ask(islice(planned(), left), done, gate)
+        with self._progress.bar(f"judge {label}", count, "replies") as bar:
+            self.from_ledger += await self._desk.ask(islice(planned(), left), done, gate)
 
     def _count(self, window: int, request: Request, result: Result) -> Reply | None:
         result = counted(request, result)

@@ -129,7 +129,8 @@ async def judge_faithfulness(
     within = examiner.affordable(usual, REPLY_TOKENS)
     limits = [limit for limit in (settings.at_most, within) if limit is not None]
     below = round(settings.share * RANKS)
-    count, highest = _drawn(out, below, min(limits, default=None))
+    most = min(limits, default=None)
+    count, highest = _drawn(out, below, most)
     tallies = {name: Tally() for name in sorted(method.name for method in planned)}
     unfaithful: dict[str, str] = {}
 
@@ -145,7 +146,8 @@ async def judge_faithfulness(
         if settings.reject and verdict is not None and verdict.word == "no":
             unfaithful[text.id] = verdict.unsupported or "no statement was named"
 
-    await examiner.ask(inquiries(), take)
+    asking = count if most is None else min(count, most)
+    await examiner.ask(inquiries(), take, label="faithfulness", count=asking)
     wanted = count if settings.at_most is None else min(count, settings.at_most)
     done = sum(tally.asked for tally in tallies.values())
     return Faithfulness(

@@ -60,7 +60,7 @@ async def judge(
     """
     found: dict[str, Any] = {}
     with RowWriter(out / REQUESTS / _FILE, Asked) as rows:
-        examiner = Examiner(desk, limits, rows, max_tokens=settings.max_tokens)
+        examiner = Examiner(desk, limits, rows, progress, max_tokens=settings.max_tokens)
         if settings.faithfulness is not None:
             faithful = await judge_faithfulness(examiner, out, planned, cuts, settings.faithfulness)
             found["faithfulness"] = faithful.as_json()
