@@ -22,14 +22,14 @@ def test_a_batch_is_cut_only_once_no_more_calls_come():
             call.give(Reply(text="", finish_reason="stop", usage=Usage()))
 
     async def go() -> None:
-        gathering = Gathering(answer, quiet=0.2)
+        gathering = Gathering(answer, quiet=0.5)
         calls = []
         # They take longer to come than it stays quiet, and never stop for so long.
-        for number in range(12):
+        for number in range(20):
             calls.append(asyncio.create_task(gathering.submit(ask(number))))
             await asyncio.sleep(0.04)
         await asyncio.gather(*calls)
         await gathering.submit(ask(100))
 
     asyncio.run(go())
-    assert sizes == [12, 1]
+    assert sizes == [20, 1]

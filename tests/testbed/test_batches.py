@@ -122,7 +122,7 @@ def test_an_input_that_is_not_as_it_should_be_fails_the_batch(connect, lines, wo
 
 
 def test_more_requests_than_the_queue_takes_fail_the_batch(connect):
-    client = connect(batch_queue=5, batch_seconds=0.2)
+    client = connect(batch_queue=5, batch_seconds=0.7)
     first = send(client, *(line(f"a{n}") for n in range(3)))
     while client.batches.retrieve(first.id).status != "in_progress":
         time.sleep(0.01)
