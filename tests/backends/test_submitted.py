@@ -71,7 +71,7 @@ def test_more_requests_can_be_looked_up_than_a_statement_has_values(path):
 
 def test_a_change_is_flushed_to_the_disk_before_it_counts(path):
     notes = Submitted(path)
-    (level,) = notes._connection.execute("PRAGMA synchronous").fetchone()
+    (level,) = notes._database.execute("PRAGMA synchronous").fetchone()
     assert level == 2
     notes.close()
 

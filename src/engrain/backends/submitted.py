@@ -7,15 +7,12 @@ written down before the step that follows it: intended, uploaded (its file has a
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engrain.backends.ledger import refusal
-from engrain.errors import UserError
+from engrain.backends.database import Database, Kind
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +27,15 @@ _SCHEMA = (
     )
     """,
     "CREATE TABLE requests (id TEXT PRIMARY KEY, token TEXT NOT NULL) WITHOUT ROWID",
+)
+_BATCHES = Kind(
+    what="a list of batches",
+    version=SCHEMA_VERSION,
+    upgrades={0: _SCHEMA},
+    unknown="finish its batches with the Engrain that wrote it, or delete that file to pay for "
+    "them again",
+    # There are a few changes for each batch, and one that was forgotten would be paid for twice.
+    synchronous="FULL",
 )
 # Of a statement's values: SQLite takes at least 32,766.
 _AT_ONCE = 10_000
@@ -52,11 +58,7 @@ class Submission:
 
 
 class Submitted:
-    """The batches of one folder, and the identities they hold. One process at a time.
-
-    Every change is flushed to the disk (synchronous=FULL): there are a few for each batch, and one
-    that was forgotten would be paid for twice.
-    """
+    """The batches of one folder, and the identities they hold. One process at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file and take its lock.
@@ -64,44 +66,16 @@ class Submitted:
         Raises UserError where another process holds it, or it is not such a file of this version.
         """
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # As in the ledger: the lock below keeps others out, and threads take turns.
-        self._connection = sqlite3.connect(
-            path, timeout=0, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._prepare()
-        except (sqlite3.Error, UserError) as error:
-            self._connection.close()
-            if isinstance(error, UserError):
-                raise
-            raise refusal(path, error, what="a list of batches") from error
-
-    def _prepare(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("BEGIN IMMEDIATE")
-        (version,) = run("PRAGMA user_version").fetchone()
-        if version not in (0, SCHEMA_VERSION):
-            raise UserError(
-                f"{self.path} has version {version!r}, not {SCHEMA_VERSION!r}; finish its batches "
-                "with the Engrain that wrote it, or delete that file to pay for them again"
-            )
-        for statement in () if version else _SCHEMA:
-            run(statement)
-        run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        run("COMMIT")
+        self._database = Database(path, _BATCHES)
 
     def close(self) -> None:
         """Release the lock; it is not used afterwards."""
-        self._connection.close()
+        self._database.close()
 
     def intend(self, url: str, identities: Iterable[str]) -> Submission:
         """A new batch of these requests, which are in no other from now on."""
         token = uuid.uuid4().hex
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("INSERT INTO batches (token, url) VALUES (?, ?)", (token, url))
             connection.executemany(
                 "INSERT OR REPLACE INTO requests VALUES (?, ?)",
@@ -123,20 +97,20 @@ class Submitted:
 
     def discard(self, token: str) -> None:
         """There is no such batch, or nothing came of it: its requests are in none."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("DELETE FROM requests WHERE token = ?", (token,))
             connection.execute("DELETE FROM batches WHERE token = ?", (token,))
 
     def forget(self, identities: Iterable[str]) -> None:
         """Their batches brought no reply to these requests: they are in none."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.executemany(
                 "DELETE FROM requests WHERE id = ?", ((identity,) for identity in identities)
             )
 
     def unfinished(self) -> list[Submission]:
         """Those that were intended and never known to be accepted."""
-        rows = self._connection.execute(
+        rows = self._database.execute(
             "SELECT token, url, file, asked, batch FROM batches WHERE batch IS NULL ORDER BY rowid"
         )
         return [_submission(row) for row in rows]
@@ -148,7 +122,7 @@ class Submitted:
         names = list(identities)
         for start in range(0, len(names), _AT_ONCE):
             some = names[start : start + _AT_ONCE]
-            rows = self._connection.execute(
+            rows = self._database.execute(
                 "SELECT id, token, url, file, asked, batch FROM requests JOIN batches USING (token)"
                 f" WHERE batch IS NOT NULL AND id IN ({','.join('?' * len(some))})",
                 some,
@@ -158,20 +132,8 @@ class Submitted:
         return found
 
     def _set(self, token: str, column: str, value: str | float) -> None:
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(f"UPDATE batches SET {column} = ? WHERE token = ?", (value, token))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise refusal(self.path, error, what="a list of batches") from error
 
 
 def _submission(row: Iterable[object]) -> Submission:
