@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self, TextIO, TypeVar
 
 import pyarrow as pa
@@ -306,15 +305,10 @@ class RowWriter(Generic[Row]):
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Publish, or discard where the block failed."""
         try:
-            if kind is None:
+            if error[0] is None:
                 self.publish()
         finally:
             self.discard()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engrain.backends.base import Lineage, Reply, Request, Sampling
+from engrain.backends.base import Reply
 from engrain.synthesize.base import Known, Window
-from engrain.synthesize.drafting import Drafter
+from engrain.synthesize.drafting import Drafter, Lister
 from engrain.synthesize.parsing import body
-from engrain.synthesize.prompts import one_line, user_message
+from engrain.synthesize.prompts import one_line
 from engrain.synthesize.settings import DocumentSettings
 
 _HEADING = re.compile(r"^\s*#{1,4}\s+(.+?)\s*#*\s*$", re.MULTILINE)
@@ -27,32 +27,20 @@ _LIST_TOKENS = 1024
 _TEMPLATES = {"task_agnostic": "strategies", "task_specific": "strategies_task"}
 
 
-class Strategies:
+class Strategies(Lister):
     """Stage 1: lists of strategies made for one window."""
 
     name = "strategies"
 
     def __init__(self, settings: DocumentSettings, *, seed: int) -> None:
+        """Take the settings, `texts_per_list` among them."""
+        template = _TEMPLATES[settings.strategies]
+        super().__init__(settings, template=template, most_tokens=_LIST_TOKENS, seed=seed)
         self._texts_per_list = settings.texts_per_list
-        self._template = _TEMPLATES[settings.strategies]
-        limit = min(_LIST_TOKENS, settings.max_tokens)
-        self._sampling = Sampling(
-            temperature=settings.temperature, top_p=settings.top_p, max_tokens=limit
-        )
-        self._seed = seed
 
     def needed(self, texts: int) -> int:
         """One for every `texts_per_list` texts."""
         return -(-texts // self._texts_per_list)
-
-    def plan(self, window: Window, number: int) -> Request:
-        """The same prompt, another draw."""
-        return Request(
-            messages=user_message(self._template, window),
-            sampling=self._sampling,
-            sample=self._seed + number,
-            lineage=Lineage(document_id=window.document_id, method=self.name),
-        )
 
     def parse(self, reply: Reply) -> tuple[str, ...]:
         """The headings; where there are none, the items of a list."""

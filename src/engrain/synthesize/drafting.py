@@ -1,4 +1,4 @@
-"""What the methods that write documents share: their settings, the focus, the form of a request.
+"""What the methods that write documents share: settings, focus, the form of their requests.
 
 Focal Rewriting (arXiv 2603.23562) is here, so that every document method has it: each text is
 focused on one synthetic question.
@@ -16,6 +16,33 @@ from engrain.synthesize.parsing import body
 from engrain.synthesize.prompts import user_message
 from engrain.synthesize.settings import DocumentSettings
 from engrain.synthesize.verify import whole_text
+
+
+class Lister:
+    """The base of the preparations: a prompt about a window that brings a list."""
+
+    name: str
+
+    def __init__(
+        self, settings: DocumentSettings, *, template: str, most_tokens: int, seed: int
+    ) -> None:
+        """Sample as the method does; a list has at most `most_tokens`."""
+        self._template = template
+        self._sampling = Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=min(most_tokens, settings.max_tokens),
+        )
+        self._seed = seed
+
+    def plan(self, window: Window, number: int) -> Request:
+        """The same prompt, another draw."""
+        return Request(
+            messages=user_message(self._template, window),
+            sampling=self._sampling,
+            sample=self._seed + number,
+            lineage=Lineage(document_id=window.document_id, method=self.name),
+        )
 
 
 class Drafter:

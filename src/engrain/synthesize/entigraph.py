@@ -12,11 +12,11 @@ from itertools import combinations
 from random import Random
 from typing import Any
 
-from engrain.backends.base import Lineage, Reply, Request, Sampling
+from engrain.backends.base import Reply
 from engrain.synthesize.base import Known, Window
-from engrain.synthesize.drafting import Drafter
+from engrain.synthesize.drafting import Drafter, Lister
 from engrain.synthesize.parsing import Broken, json_objects
-from engrain.synthesize.prompts import one_line, user_message
+from engrain.synthesize.prompts import one_line
 from engrain.synthesize.settings import DocumentSettings
 
 # Sixty entities have 1,770 pairs and 34,220 triples: more than any budget asks of one window.
@@ -27,30 +27,18 @@ _LONGEST_ENTITY = 100
 _LIST_TOKENS = 2048
 
 
-class Entities:
+class Entities(Lister):
     """Stage 1: the entities of one window."""
 
     name = "entities"
 
     def __init__(self, settings: DocumentSettings, *, seed: int) -> None:
-        limit = min(_LIST_TOKENS, settings.max_tokens)
-        self._sampling = Sampling(
-            temperature=settings.temperature, top_p=settings.top_p, max_tokens=limit
-        )
-        self._seed = seed
+        """Take the settings."""
+        super().__init__(settings, template="entities", most_tokens=_LIST_TOKENS, seed=seed)
 
     def needed(self, texts: int) -> int:
         """One, however many texts."""
         return min(texts, 1)
-
-    def plan(self, window: Window, number: int) -> Request:
-        """The same prompt, another draw."""
-        return Request(
-            messages=user_message("entities", window),
-            sampling=self._sampling,
-            sample=self._seed + number,
-            lineage=Lineage(document_id=window.document_id, method=self.name),
-        )
 
     def parse(self, reply: Reply) -> tuple[str, ...]:
         """The names, each once; they may stand in a list or in an object each."""

@@ -10,7 +10,6 @@ import tempfile
 from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 
@@ -32,12 +31,7 @@ class Notebook:
         """Itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Remove the file."""
         self._file.close()
 
