@@ -25,7 +25,7 @@ from serving import Http, completion, serving
 
 from engrain.backends.base import Message, Reply, Request, Sampling
 from engrain.backends.ledger import Ledger
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.backends.run import Result, complete_all
 from engrain.synthesize.base import Window
 from engrain.synthesize.leak import LeakGuard
@@ -127,7 +127,7 @@ async def official(url: str, start: int) -> None:
 
 async def engrain(url: str, start: int) -> None:
     """(c) From requests to verified texts, every reply durable."""
-    backend = OpenAIBackend(model=MODEL, base_url=url, concurrency=IN_FLIGHT)
+    backend = openai_backend(model=MODEL, base_url=url, concurrency=IN_FLIGHT)
     method = Rewrite(DocumentSettings(), window=None, seed=0)
     verifier = Verifier(LeakGuard([]), VerifySettings())
     kept = 0

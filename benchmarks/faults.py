@@ -27,7 +27,7 @@ from serving import Http, completion, serving
 
 from engrain.backends.base import Message, Reply, Request, Sampling
 from engrain.backends.ledger import Ledger
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.backends.run import Result, complete_all
 from engrain.synthesize.base import Window
 from engrain.synthesize.leak import LeakGuard
@@ -146,7 +146,7 @@ async def ask(
 
     The server is asked when the last request is taken: what still waits then leaves it idle.
     """
-    backend = OpenAIBackend(model=MODEL, base_url=url, concurrency=CONCURRENCY)
+    backend = openai_backend(model=MODEL, base_url=url, concurrency=CONCURRENCY)
     method = Rewrite(DocumentSettings(), window=None, seed=0)
     verifier = Verifier(LeakGuard([]), VerifySettings())
     ends: Counter[str] = Counter()

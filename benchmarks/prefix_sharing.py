@@ -21,7 +21,8 @@ from recording import Figure, report
 
 from engrain import artifacts
 from engrain.backends.base import Message, Request, Sampling
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
+from engrain.backends.pool import Pool
 from engrain.progress import Silent
 from engrain.records import Document, Question
 from engrain.store import Artifact, run_stage, write_rows
@@ -129,7 +130,7 @@ def _reported(corpus: Artifact, scratch: Path) -> Figure:
     """What a server says over HTTP: the testbed's, which simulates such a cache."""
     prompts = _prompts(corpus, "active_reading", scratch / "active_reading")
     with serving(Writer(), Faults()) as url:
-        backend = OpenAIBackend(model=Writer().model, base_url=url)
+        backend = openai_backend(model=Writer().model, base_url=url)
         usages = asyncio.run(_usages(backend, prompts))
     cached = sum(cached for cached, _ in usages)
     return Figure(
@@ -140,7 +141,7 @@ def _reported(corpus: Artifact, scratch: Path) -> Figure:
     )
 
 
-async def _usages(backend: OpenAIBackend, prompts: Sequence[str]) -> list[tuple[int, int]]:
+async def _usages(backend: Pool, prompts: Sequence[str]) -> list[tuple[int, int]]:
     found = []
     for prompt in prompts:
         request = Request(messages=(Message("user", prompt),), sampling=Sampling(max_tokens=1))

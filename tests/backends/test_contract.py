@@ -13,7 +13,7 @@ import pytest
 from engrain.backends.base import Backend, Message, Reply, Request, Sampling
 from engrain.backends.batch import BatchBackend
 from engrain.backends.endpoint import Endpoint
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.backends.pool import Pool
 from engrain.backends.scripted import ScriptedBackend
 from engrain.backends.settings import BatchSettings, EndpointSettings
@@ -47,7 +47,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[]
         yield scripted
     elif request.param == "openai":
         endpoint: Any = request.getfixturevalue("endpoint")
-        yield lambda: OpenAIBackend(model="tiny-writer", base_url=endpoint.url)
+        yield lambda: openai_backend(model="tiny-writer", base_url=endpoint.url)
     elif request.param == "pool":
         places: Any = request.getfixturevalue("endpoints")
         yield lambda: Pool(

@@ -10,7 +10,8 @@ import pytest
 
 from engrain.backends.base import Message, Reply, Request, Sampling, Usage
 from engrain.backends.endpoint import Endpoint
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
+from engrain.backends.pool import Pool
 from engrain.backends.settings import EndpointSettings
 from engrain.errors import EndpointError, RequestError
 
@@ -23,14 +24,14 @@ def ask(text: str = "hello there", sample: int = 7) -> Request:
     )
 
 
-def backend(endpoint, **changes) -> OpenAIBackend:
-    return OpenAIBackend(
+def backend(endpoint, **changes) -> Pool:
+    return openai_backend(
         **{"model": "tiny-writer", "base_url": endpoint.url, "first_wait": 0.01, "attempts": 3}
         | changes
     )
 
 
-def complete(subject: OpenAIBackend, *requests: Request) -> list[Reply]:
+def complete(subject: Pool, *requests: Request) -> list[Reply]:
     async def run() -> list[Reply]:
         try:
             return [await subject.complete(request) for request in requests or (ask(),)]
@@ -152,7 +153,7 @@ def test_an_endpoint_where_nobody_listens_is_found_at_once():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-    subject = OpenAIBackend(model="m", base_url=url)
+    subject = openai_backend(model="m", base_url=url)
     for act in (lambda: complete(subject), lambda: asyncio.run(subject.check())):
         with pytest.raises(EndpointError, match=url):
             act()
@@ -182,7 +183,7 @@ def test_a_connection_reset_before_any_answer_is_a_failed_request():
 
         server = await asyncio.start_server(slam, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        subject = OpenAIBackend(
+        subject = openai_backend(
             model="m", base_url=f"http://127.0.0.1:{port}/v1", attempts=2, first_wait=0.01
         )
         with pytest.raises(RequestError, match="lost the connection"):
@@ -225,7 +226,7 @@ def test_bytes_that_are_no_http_are_a_lost_connection():
 
         server = await asyncio.start_server(babble, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        subject = OpenAIBackend(
+        subject = openai_backend(
             model="m", base_url=f"http://127.0.0.1:{port}/v1", attempts=2, first_wait=0.01
         )
         with pytest.raises(RequestError, match="lost the connection"):

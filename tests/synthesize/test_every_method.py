@@ -17,7 +17,7 @@ import pytest
 
 from engrain import artifacts
 from engrain.backends.base import Backend
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.corpus.run import corpus as read_corpus
 from engrain.corpus.settings import CorpusSettings
 from engrain.progress import Silent
@@ -149,7 +149,7 @@ def real_corpus(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifac
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_over_real_documents_and_a_real_endpoint(method, real_corpus, endpoint, tmp_path):
     assert real_corpus.counts["documents"] == 20
-    backend = OpenAIBackend(model=Writer().model, base_url=endpoint)
+    backend = openai_backend(model=Writer().model, base_url=endpoint)
     made = made_by(method, real_corpus, backend, tmp_path / "out", tokens=120_000)
     check(made, real_corpus)
     assert made.counts["windows"] > 40

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engrain.backends.ledger import Ledger
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.progress import Silent
 from engrain.synthesize.collect import LEDGER
 from engrain.synthesize.run import synthesize
@@ -114,7 +114,7 @@ def rows(folder) -> list[dict]:
 def test_every_request_ends_as_kept_or_rejected_or_failed_with_a_reason(
     server, make_corpus, tmp_path
 ):
-    backend = OpenAIBackend(
+    backend = openai_backend(
         model="m", base_url=server.url, concurrency=16, attempts=10, first_wait=0.01
     )
     settings = SynthesisSettings(

@@ -25,7 +25,7 @@ import os
 import sys
 from pathlib import Path
 from engrain import store
-from engrain.backends.openai import OpenAIBackend
+from engrain.backends.openai import openai_backend
 from engrain.progress import Silent
 from engrain.synthesize.run import synthesize
 from engrain.synthesize.settings import SynthesisSettings
@@ -35,7 +35,7 @@ url, corpus, out, tokens = sys.argv[1:]
 def write():
     settings = SynthesisSettings(budget={"tokens": int(tokens)}, documents={"method": "rewrite"})
     synthesize(
-        store.load(Path(corpus)), OpenAIBackend(model="m", base_url=url), settings, Path(out),
+        store.load(Path(corpus)), openai_backend(model="m", base_url=url), settings, Path(out),
         seed=0, concurrency=8, progress=Silent(),
     )
 """
