@@ -63,14 +63,16 @@ class Answers:
         # Late: scipy takes a second.
         from engrain import stats
 
-        found = stats.clustered_mean(self.correct, self.documents) if self.correct else None
+        answered = len(self.correct)
+        found = stats.clustered_mean(self.correct, self.documents) if answered else None
         return {
-            "n": len(self.correct),
+            "n": answered,
             "documents": len(set(self.documents)),
             "accuracy": found.mean if found else None,
             "low": found.low if found else None,
             "high": found.high if found else None,
             "unparsable": self.unparsable,
+            "unparsable_share": self.unparsable / answered if answered else None,
             "failed": self.failed,
             "without_texts": self.without_texts,
             "missed": self.missed,
@@ -260,4 +262,5 @@ def _grade(answers: Answers, pair: SyntheticText, reply: Reply | None) -> None:
     answers.documents.append(pair.document_id)
     if not correct and len(answers.missed) < _EXAMPLES:
         missed = {"question": pair.question, "answer": pair.answer, "said": said or ""}
-        answers.missed.append({"text_id": pair.id, **missed})
+        about = {"text_id": pair.id, "document_id": pair.document_id}
+        answers.missed.append({**about, **missed})

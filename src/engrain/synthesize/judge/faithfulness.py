@@ -39,6 +39,8 @@ _NOTHING = ("", "none", "n/a", "null")
 _EXAMPLES = 20
 _STATEMENT = 500
 """Characters of a statement that are kept."""
+_TEXT = 2000
+"""Characters of an example."""
 
 Word = Literal["yes", "no", "unclear"]
 
@@ -55,7 +57,10 @@ class Verdict(NamedTuple):
 class Tally:
     """What became of the texts of one method that were asked about."""
 
-    yes: int = 0
+    faithful: list[float] = field(default_factory=list)
+    """Of each text with a verdict: 1 for a clear yes, else 0."""
+    documents: list[str] = field(default_factory=list)
+    """Of each of those: the document that it is about."""
     no: int = 0
     unclear: int = 0
     unparsable: int = 0
@@ -66,26 +71,28 @@ class Tally:
     @property
     def asked(self) -> int:
         """All of them."""
-        return self.yes + self.no + self.unclear + self.unparsable + self.failed
+        return len(self.faithful) + self.unparsable + self.failed
 
     def as_json(self) -> dict[str, Any]:
         """Counts, and the share of faithful texts among those judged; None where there is none.
 
-        Wilson's interval: as if texts about one document were independent.
+        The interval is clustered by document.
         """
         # Late: scipy takes a second.
         from engrain import stats
 
-        judged = self.yes + self.no + self.unclear
-        ends = stats.wilson(self.yes, judged) if judged else None
+        found = stats.clustered_mean(self.faithful, self.documents) if self.faithful else None
+        replies = len(self.faithful) + self.unparsable
         return {
-            "n": judged,
-            "faithful": self.yes / judged if judged else None,
-            "low": ends.low if ends else None,
-            "high": ends.high if ends else None,
+            "n": len(self.faithful),
+            "documents": len(set(self.documents)),
+            "faithful": found.mean if found else None,
+            "low": found.low if found else None,
+            "high": found.high if found else None,
             "no": self.no,
             "unclear": self.unclear,
             "unparsable": self.unparsable,
+            "unparsable_share": self.unparsable / replies if replies else None,
             "failed": self.failed,
             "unsupported": self.unsupported,
         }
@@ -110,6 +117,7 @@ class Faithfulness:
             "drawn": self.drawn,
             "asked": self.asked,
             "stopped": self.stopped,
+            "rejected": len(self.unfaithful),
             "methods": {name: tally.as_json() for name, tally in self.methods.items()},
         }
 
@@ -194,16 +202,26 @@ def parse(reply: Reply) -> Verdict | None:
 def _count(tally: Tally, text: SyntheticText, reply: Reply | None, verdict: Verdict | None) -> None:
     if reply is None:
         tally.failed += 1
-    elif verdict is None:
+        return
+    if verdict is None:
         tally.unparsable += 1
-    elif verdict.word == "yes":
-        tally.yes += 1
-    elif verdict.word == "unclear":
-        tally.unclear += 1
-    else:
-        tally.no += 1
-        if len(tally.unsupported) < _EXAMPLES:
-            tally.unsupported.append({"text_id": text.id, "statement": verdict.unsupported})
+        return
+    tally.faithful.append(float(verdict.word == "yes"))
+    tally.documents.append(text.document_id)
+    tally.no += verdict.word == "no"
+    tally.unclear += verdict.word == "unclear"
+    if verdict.word == "no" and len(tally.unsupported) < _EXAMPLES:
+        tally.unsupported.append(_example(text, verdict))
+
+
+def _example(text: SyntheticText, verdict: Verdict) -> dict[str, str]:
+    whole = shown(text)
+    return {
+        "text_id": text.id,
+        "document_id": text.document_id,
+        "text": whole if len(whole) <= _TEXT else f"{whole[:_TEXT]} ...",
+        "statement": verdict.unsupported,
+    }
 
 
 def _drawn(out: Path, below: int, most: int | None) -> tuple[int, int]:
