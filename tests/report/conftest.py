@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 
-def load_builder() -> ModuleType:
-    """The module `run_directory`: tests are imported by path, so their helpers are too."""
-    name = "report_run_directory"
+def load(helper: str) -> ModuleType:
+    """A module of this folder: tests are imported by path, so their helpers are too."""
+    name = f"report_{helper}"
     if name not in sys.modules:
-        path = Path(__file__).resolve().parents[1] / "report" / "run_directory.py"
+        path = Path(__file__).resolve().parent / f"{helper}.py"
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
@@ -31,21 +31,29 @@ def load_builder() -> ModuleType:
 @pytest.fixture(scope="session")
 def builder() -> ModuleType:
     """Makes runs: `builder.build_run(folder, ...)`."""
-    return load_builder()
+    return load("run_directory")
 
 
 @pytest.fixture(scope="session")
-def run(builder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def add_judges() -> Any:
+    """Lays verdicts beside the texts of a run: `add_judges(folder, ...)`."""
+    return load("judged_texts").add_judges
+
+
+@pytest.fixture(scope="session")
+def run(builder: Any, add_judges: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run of three budgets with its report."""
     made = builder.build_run(tmp_path_factory.mktemp("plain"))
+    add_judges(made.synthetic.path)
     made.report()
     return made
 
 
 @pytest.fixture(scope="session")
-def hostile(builder: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def hostile(builder: Any, add_judges: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The same with every text that a document or a model could bring to attack the page."""
     made = builder.build_run(tmp_path_factory.mktemp("hostile"), hostile=True)
+    add_judges(made.synthetic.path, poison=builder.HOSTILE)
     made.report()
     return made
 

@@ -97,7 +97,16 @@ def in_files(root: Path, patterns: list[str]) -> set[float]:
 
 def test_every_number_shown_stands_in_the_files_its_section_names(run: Any, page: Reader):
     walked = 0
-    for section in ("answer", "growth", "kinds", "comparisons", "mixture", "cost", "settings"):
+    for section in (
+        "answer",
+        "growth",
+        "kinds",
+        "comparisons",
+        "judges",
+        "mixture",
+        "cost",
+        "settings",
+    ):
         known = in_files(run.root, page.files[section])
         strange = [value for value in page.sections[section] if value not in known]
         assert not strange, (section, strange)

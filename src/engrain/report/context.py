@@ -20,6 +20,7 @@ from engrain.report.charts import Growth, Measured, growth
 from engrain.report.facts import Facts
 from engrain.report.findings import Findings, KindResult
 from engrain.report.formats import plural
+from engrain.report.judges import ANSWERABLE, CLOSED_BOOK, FAITHFUL, TESTED, UNTESTED, Judges
 from engrain.report.questions import CHANGES
 
 
@@ -45,6 +46,7 @@ class Kind:
 def context(
     findings: Findings,
     facts: Facts,
+    judges: Judges | None,
     questions: Browser | None,
     samples: Browser | None,
     *,
@@ -68,6 +70,9 @@ def context(
         "kinds": kinds,
         "questions": questions,
         "samples": samples,
+        "judges": judges,
+        "closed_book": CLOSED_BOOK,
+        "about_judges": _about_judges(recipe),
         "has_prompts": samples is not None and bool(samples.data["prompts"]),
         "looks": LOOKS,
         "draw_seed": DRAW_SEED,
@@ -77,13 +82,14 @@ def context(
         "fence": _fence(shown_recipe),
         "notes": list(notes),
         "limits": _limits(findings, facts, chart, notes),
-        "sections": _sections(findings, facts, chart, kinds, questions, samples),
+        "sections": _sections(findings, facts, judges, chart, kinds, questions, samples),
     }
 
 
 def _sections(
     findings: Findings,
     facts: Facts,
+    judges: Judges | None,
     chart: Growth | None,
     kinds: Sequence[Kind],
     questions: Browser | None,
@@ -111,6 +117,12 @@ def _sections(
             ("synthetic/kept/*.parquet",),
             samples is not None,
         ),
+        (
+            "judges",
+            "Judged by the generator",
+            ("synthetic/judged.json", *costs),
+            judges is not None,
+        ),
         ("rejected", "Rejected and not covered", tuple(rejected), bool(rejected)),
         ("mixture", "Mixture", ("mixture/*/composition.json",), bool(facts.mixtures)),
         ("cost", "Cost and time", (*costs, "*/record.json"), True),
@@ -120,6 +132,16 @@ def _sections(
     return [
         Section(id=name, title=title, files=files) for name, title, files, there in entries if there
     ]
+
+
+def _about_judges(recipe: Mapping[str, Any]) -> Mapping[str, str]:
+    """What their figures mean, and what they do not."""
+    testbed = recipe.get("generator", {}).get("backend") == "testbed"
+    return {
+        "judge": TESTED if testbed else UNTESTED,
+        "faithfulness": FAITHFUL,
+        "answerability": ANSWERABLE,
+    }
 
 
 def _kinds(findings: Findings, budgets: Mapping[ArmName, int]) -> list[Kind]:

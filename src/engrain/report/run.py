@@ -20,6 +20,7 @@ from engrain.report.context import context
 from engrain.report.facts import read_facts
 from engrain.report.figures import write_figures
 from engrain.report.findings import read_findings
+from engrain.report.judges import read_judges
 from engrain.report.page import render_markdown, render_page, templates_fingerprint
 from engrain.report.questions import browse_questions
 from engrain.report.samples import browse_samples
@@ -48,7 +49,7 @@ def report(
     Args:
         findings: What `analyze` left: every result on the page is read from it.
         corpus: Titles and texts of documents, and the questions.
-        synthetic: The kept and rejected texts, and what they cost.
+        synthetic: The kept and rejected texts, what they cost, and how they were judged.
         mixtures: Their realised compositions.
         checkpoints: Their records.
         attempts: Every arm's answers to every question.
@@ -77,7 +78,8 @@ def report(
         questions = browse_questions(corpus, attempts, budgets, labels)
         samples = browse_samples(corpus, synthetic)
         facts = read_facts(findings, corpus, synthetic, mixtures, checkpoints, attempts)
-        content = context(results, facts, questions, samples, recipe=recipe, notes=notes)
+        judges = read_judges(corpus, synthetic, facts.generation)
+        content = context(results, facts, judges, questions, samples, recipe=recipe, notes=notes)
         browsers = {"questions-data": questions, "samples-data": samples}
         page = render_page(
             content, {name: made.data for name, made in browsers.items() if made is not None}
