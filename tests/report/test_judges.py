@@ -113,7 +113,7 @@ def expected(found: Mapping[str, Any]) -> list[list[str]]:
     ):
         for method, one in found[part]["methods"].items():
             interval = f"{percent(one['low'])} to {percent(one['high'])}"
-            name = "none (closed book)" if method == "closed_book" else method
+            name = "closed book" if method == "closed_book" else method
             cells = [name, percent(one[figure]), interval, one["n"], one["documents"]]
             cells += [one[name] for name in counts]
             cells += [percent(one["unparsable_share"]), one["failed"]]
@@ -151,8 +151,8 @@ def test_the_page_tells_what_judging_cost_and_took_away(judged: Any):
             assert spent[key] > 0
         assert f"It took {spent['requests']:,} requests" in text
     gone = sum(row.reason == "unfaithful" for row in rejected(judged.synthetic))
-    assert f"Those judged unfaithful, {gone} , were rejected" in words(shown)
-    assert f"{gone} texts were rejected for it." in text
+    assert f"{gone} texts judged unfaithful were rejected" in words(shown)
+    assert f"{gone} texts judged unfaithful were rejected;" in text
 
 
 def test_a_few_texts_judged_unfaithful_stand_there_with_the_reason(judged: Any):

@@ -25,7 +25,7 @@ UNTESTED = (
 )
 TESTED = (
     "The judge is the testbed's writer, which compares statements by the grammar of its world: its "
-    "verdicts are tested against the truth, those of no other model are."
+    "verdicts are tested against the truth; no other model's are."
 )
 FAITHFUL = (
     "The share says of how many texts the judge found every statement in the document. It can show "
@@ -40,6 +40,8 @@ ANSWERABLE = (
 
 # A few of each method show what the judge means.
 _EXAMPLES = 3
+_SAID = 500
+"""Characters of what a judge or a pair says; a title has as few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,19 +180,19 @@ def _rated(method: str, raw: Mapping[str, Any], figure: str) -> Rated:
 def _unfaithful(row: Mapping[str, str], titles: Mapping[str, str]) -> Unfaithful:
     return Unfaithful(
         text_id=row["text_id"],
-        title=titles[row["document_id"]],
+        title=titles[row["document_id"]][:_SAID],
         text=row["text"],
-        statement=row["statement"],
+        statement=row["statement"][:_SAID],
     )
 
 
 def _missed(row: Mapping[str, str], titles: Mapping[str, str]) -> Missed:
     return Missed(
         text_id=row["text_id"],
-        title=titles[row["document_id"]],
-        question=row["question"],
-        answer=row["answer"],
-        said=row["said"],
+        title=titles[row["document_id"]][:_SAID],
+        question=row["question"][:_SAID],
+        answer=row["answer"][:_SAID],
+        said=row["said"][:_SAID],
     )
 
 
