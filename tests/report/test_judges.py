@@ -173,6 +173,13 @@ def test_a_few_texts_judged_unfaithful_stand_there_with_the_reason(judged: Any):
     assert "&lt;b&gt;" in shown and "<b>" not in shown
 
 
+def test_hostile_verdicts_and_texts_come_through_as_text(run: Any, hostile: Any, builder: Any):
+    shown = section(hostile.root)
+    assert re.findall("<[^>]*>", section(run.root)) == re.findall("<[^>]*>", shown)
+    for attack in builder.HOSTILE[:3]:
+        assert attack in html.unescape(shown)
+
+
 def test_the_page_says_whose_verdicts_these_are(run: Any, judged: Any, tmp_path: Path):
     """The testbed's are tested against the truth; any other model's are not."""
     text = words(section(judged.root))
