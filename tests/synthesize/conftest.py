@@ -8,13 +8,19 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.scripted import ScriptedBackend
+from engrain.progress import Silent
 from engrain.records import Document, Question
 from engrain.store import Artifact, run_stage, write_rows
+from engrain.synthesize import SynthesisSettings
+from engrain.synthesize.base import Asked
+from engrain.synthesize.run import synthesize
+from engrain.synthesize.trace import requests
 from engrain.testbed.world import build
 
 WORDS = [f"word{number}" for number in range(500)]
@@ -112,3 +118,38 @@ def library(tmp_path: Path) -> Artifact:
         tmp_path / "corpus", stage="corpus", settings={}, inputs={}, build=write,
         say=lambda line: None,
     )  # fmt: skip
+
+
+class Judging:
+    """What tests of the judges do again and again."""
+
+    @staticmethod
+    def settings(judge: object, *, tokens: int = 20_000, **others: object) -> SynthesisSettings:
+        """Settings with these judges; `budget` adds to its tokens."""
+        budget = {"tokens": tokens, **others.pop("budget", {})}  # type: ignore[dict-item]
+        return SynthesisSettings.model_validate({"budget": budget, "judge": judge, **others})
+
+    @staticmethod
+    def make(
+        corpus: Artifact, backend: object, out: Path, wanted: SynthesisSettings, **given: object
+    ) -> Artifact:
+        """Write and judge."""
+        arguments = {"seed": 0, "concurrency": 4, "progress": Silent(), **given}
+        return synthesize(corpus, backend, wanted, out, **arguments)  # type: ignore[arg-type]
+
+    @staticmethod
+    def found(made: Artifact) -> dict[str, dict[str, Any]]:
+        """What `judged.json` holds."""
+        found: dict[str, dict[str, Any]] = json.loads((made.path / "judged.json").read_text())
+        return found
+
+    @staticmethod
+    def asked(made: Artifact, name: str) -> list[Asked]:
+        """The requests of a judge."""
+        return [row for row in requests(made) if row.method == name]
+
+
+@pytest.fixture
+def judging() -> type[Judging]:
+    """Settings, synthesis and results of the judges: `judging.make(...)`."""
+    return Judging

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -16,45 +14,16 @@ from engrain.backends.base import Reply, Request, Sampling, Usage
 from engrain.backends.scripted import ScriptedBackend
 from engrain.errors import RequestError, UserError
 from engrain.normalise import normalise
-from engrain.progress import Silent
 from engrain.records import Document, SyntheticText
-from engrain.store import Artifact
 from engrain.synthesize import SynthesisSettings
-from engrain.synthesize.base import Asked, Window
+from engrain.synthesize.base import Window
 from engrain.synthesize.judge import answerability, faithfulness
-from engrain.synthesize.run import synthesize
-from engrain.synthesize.trace import requests
 from engrain.testbed.composing import Hand
 from engrain.testbed.writer import STRENGTHS, Strength, Writer
 
 FAITHFUL, ANSWERS = faithfulness.NAME, answerability.NAME
-
-
-def settings(judge: object, *, tokens: int = 20_000, **others: object) -> SynthesisSettings:
-    budget = {"tokens": tokens, **others.pop("budget", {})}  # type: ignore[dict-item]
-    return SynthesisSettings.model_validate({"budget": budget, "judge": judge, **others})
-
-
-def make(
-    corpus: Artifact, backend: object, out: Path, wanted: SynthesisSettings, **arguments: object
-) -> Artifact:
-    given = {"seed": 0, "concurrency": 4, "progress": Silent(), **arguments}
-    return synthesize(corpus, backend, wanted, out, **given)  # type: ignore[arg-type]
-
-
-def judged(made: Artifact) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads((made.path / "judged.json").read_text())
-    return found
-
-
-def asked_by(made: Artifact, name: str) -> list[Asked]:
-    return [row for row in requests(made) if row.method == name]
-
-
 ALL = {"faithfulness": {"share": 1.0, "at_most": None}, "answerability": None}
 REJECT = {"faithfulness": {"share": 1.0, "at_most": None, "reject": True}}
-
-
 METHODS = [
     {"method": "rewrite", "share": 0.1, "window": 50},
     {"method": "entigraph", "share": 0.1, "window": "document"},
@@ -69,10 +38,12 @@ METHODS = [
     ids=["whole", "windows", "methods"],
 )
 def test_a_strong_writer_is_found_faithful_to_the_window_that_each_text_is_about(
-    library, tmp_path, others
+    judging, library, tmp_path, others
 ):
-    made = make(library, Writer(), tmp_path / "out", settings(ALL, tokens=40_000, **others))
-    found = judged(made)["faithfulness"]
+    made = judging.make(
+        library, Writer(), tmp_path / "out", judging.settings(ALL, tokens=40_000, **others)
+    )
+    found = judging.found(made)["faithfulness"]
     assert set(found["methods"]) == set(made.counts["texts"])
     assert sum(tally["n"] for tally in found["methods"].values()) > 300
     for tally in found["methods"].values():
@@ -97,7 +68,9 @@ class Erring(Writer):
         return found
 
 
-def test_exactly_the_texts_with_an_error_are_found_and_rejected(library, tmp_path, monkeypatch):
+def test_exactly_the_texts_with_an_error_are_found_and_rejected(
+    judging, library, tmp_path, monkeypatch
+):
     marks: list[bool] = []
     misread = Hand.misread
 
@@ -109,8 +82,8 @@ def test_exactly_the_texts_with_an_error_are_found_and_rejected(library, tmp_pat
     monkeypatch.setattr(Hand, "misread", marking)
     writer = Erring(marks)
     # Focused texts say only some of the facts, so that enough of them are right.
-    made = make(
-        library, writer, tmp_path / "out", settings(REJECT, documents={"method": "rewrite"})
+    made = judging.make(
+        library, writer, tmp_path / "out", judging.settings(REJECT, documents={"method": "rewrite"})
     )
     kept = [text for text in artifacts.texts(made) if text.method == "rewrite"]
     gone = [row for row in artifacts.rejected(made) if row.reason == "unfaithful"]
@@ -119,17 +92,16 @@ def test_exactly_the_texts_with_an_error_are_found_and_rejected(library, tmp_pat
     assert not any(writer.erred[text.request_id] for text in kept)
     assert all(writer.erred[row.request_id] for row in refused)
 
-    found = judged(made)["faithfulness"]["methods"]["rewrite"]
+    found = judging.found(made)["faithfulness"]["methods"]["rewrite"]
     assert (found["n"], found["no"]) == (len(kept) + len(refused), len(refused))
     assert found["faithful"] == pytest.approx(len(kept) / (len(kept) + len(refused)))
-    expected = stats.clustered_mean(
-        [1.0] * len(kept) + [0.0] * len(refused), [row.document_id for row in [*kept, *refused]]
-    )
+    about = [text.document_id for text in kept] + [row.document_id for row in refused]
+    expected = stats.clustered_mean([1.0] * len(kept) + [0.0] * len(refused), about)
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
     assert found["documents"] == expected.clusters > 3
     wilson = stats.wilson(len(kept), found["n"])
     assert expected.low < wilson.low < wilson.high < expected.high
-    assert judged(made)["faithfulness"]["rejected"] == len(gone)
+    assert judging.found(made)["faithfulness"]["rejected"] == len(gone)
     texts = {row.text for row in refused}
     for row in found["unsupported"]:
         assert row["statement"] in {row.detail for row in refused}
@@ -147,11 +119,11 @@ def test_exactly_the_texts_with_an_error_are_found_and_rejected(library, tmp_pat
     assert made.counts["texts_fingerprint"] == artifacts.fingerprint_texts(everything)
 
 
-def test_without_reject_nothing_is_moved(library, tmp_path):
+def test_without_reject_nothing_is_moved(judging, library, tmp_path):
     writer = Writer(strength=STRENGTHS["weak"])
-    plain = make(library, writer, tmp_path / "plain", settings(None))
-    made = make(library, writer, tmp_path / "judged", settings(ALL))
-    assert judged(made)["faithfulness"]["methods"]["qa"]["no"] > 0
+    plain = judging.make(library, writer, tmp_path / "plain", judging.settings(None))
+    made = judging.make(library, writer, tmp_path / "judged", judging.settings(ALL))
+    assert judging.found(made)["faithfulness"]["methods"]["qa"]["no"] > 0
     for folder in ("kept", "rejected"):
         assert {path.name: path.read_bytes() for path in (made.path / folder).iterdir()} == {
             path.name: path.read_bytes() for path in (plain.path / folder).iterdir()
@@ -159,9 +131,9 @@ def test_without_reject_nothing_is_moved(library, tmp_path):
     assert made.counts["texts_fingerprint"] == plain.counts["texts_fingerprint"]
 
 
-def test_a_text_about_another_document_is_not_supported(library, tmp_path):
+def test_a_text_about_another_document_is_not_supported(judging, library, tmp_path):
     writer = Writer()
-    made = make(library, writer, tmp_path / "out", settings(None))
+    made = judging.make(library, writer, tmp_path / "out", judging.settings(None))
     about = {one.id: one for one in artifacts.documents(library)}
     others = {f"d{n}": f"d{(n + 1) % 12}" for n in range(12)}
 
@@ -222,12 +194,12 @@ def test_an_answer_is_right_where_it_is_or_briefly_holds_the_gold_one(said, gold
     assert answerability.right(said, gold) is right
 
 
-def test_a_larger_draw_contains_a_smaller_one(library, tmp_path):
+def test_a_larger_draw_contains_a_smaller_one(judging, library, tmp_path):
     def drawn(name: str, **wanted: object) -> set[str]:
         judge = {"faithfulness": wanted, "answerability": None}
-        made = make(library, Writer(), tmp_path / name, settings(judge))
-        result = judged(made)["faithfulness"]
-        rows = asked_by(made, FAITHFUL)
+        made = judging.make(library, Writer(), tmp_path / name, judging.settings(judge))
+        result = judging.found(made)["faithfulness"]
+        rows = judging.asked(made, FAITHFUL)
         assert len(rows) == result["drawn"] == result["asked"]
         return {row.request_id for row in rows}
 
@@ -253,30 +225,32 @@ class Split(Writer):
 
 
 def test_a_strong_writers_texts_answer_more_than_a_weak_ones_and_these_more_than_none(
-    library, tmp_path
+    judging, library, tmp_path
 ):
     accuracy, asked = {}, {}
     for strength in ("strong", "weak"):
         writer = Split(strength=STRENGTHS[strength])
-        made = make(library, writer, tmp_path / strength, settings(READ, tokens=60_000))
-        found = judged(made)["answerability"]["methods"]
+        made = judging.make(
+            library, writer, tmp_path / strength, judging.settings(READ, tokens=60_000)
+        )
+        found = judging.found(made)["answerability"]["methods"]
         assert found["closed_book"]["accuracy"] == 0.0 == found["closed_book"]["low"]
         texts = found["active_reading"]
         assert (texts["n"], texts["documents"]) == (60, 12)
         assert texts["low"] < texts["accuracy"] <= texts["high"]
         accuracy[strength] = texts["accuracy"]
-        asked[strength] = {row.focus for row in asked_by(made, ANSWERS)}
+        asked[strength] = {row.focus for row in judging.asked(made, ANSWERS)}
     # Same questions; the weak writer's texts state 60 per cent of the facts, a tenth of them wrong.
     assert asked["strong"] == asked["weak"]
     assert accuracy["strong"] >= 0.95
     assert 0.35 < accuracy["weak"] < 0.8
 
 
-def test_a_question_is_read_with_other_texts_of_its_document_only(library, tmp_path):
+def test_a_question_is_read_with_other_texts_of_its_document_only(judging, library, tmp_path):
     small = {**READ, "answerability": {"per_document": 5, "at_most": 60, "tokens": 1000}}
-    made = make(library, Writer(), tmp_path / "out", settings(small, tokens=60_000))
+    made = judging.make(library, Writer(), tmp_path / "out", judging.settings(small, tokens=60_000))
     kept = list(artifacts.texts(made))
-    rows = asked_by(made, ANSWERS)
+    rows = judging.asked(made, ANSWERS)
     assert {row.strategy for row in rows} == {"closed_book", "active_reading"}
     pairs = {(text.document_id, text.question) for text in kept if text.kind == "qa"}
     assert len({row.request_id for row in rows}) == len(rows) == 2 * 60
@@ -307,7 +281,7 @@ def scripted(writer: ScriptedBackend, judge: Callable[[str], str]) -> ScriptedBa
     return ScriptedBackend(script)
 
 
-def test_no_evaluation_question_reaches_a_prompt(library, writer, tmp_path):
+def test_no_evaluation_question_reaches_a_prompt(judging, library, writer, tmp_path):
     leaked = "What did nobody ever ask about the moon?"
 
     def leaking(request: Request) -> Reply:
@@ -320,22 +294,22 @@ def test_no_evaluation_question_reaches_a_prompt(library, writer, tmp_path):
     reply = '{"answer": "x", "verdict": "yes"}'
     backend = scripted(ScriptedBackend(leaking), lambda prompt: reply)
     judge = {"faithfulness": {"share": 1.0}, "answerability": {"per_document": 9}}
-    made = make(library, backend, tmp_path / "out", settings(judge, leak_limit=1.0))
+    made = judging.make(library, backend, tmp_path / "out", judging.settings(judge, leak_limit=1.0))
     assert not any("about the moon" in request.messages[0].content for request in backend.requests)
-    assert asked_by(made, FAITHFUL) and asked_by(made, ANSWERS)
+    assert judging.asked(made, FAITHFUL) and judging.asked(made, ANSWERS)
     assert made.counts["rejected"]["coincidence"] > 0
 
 
-def test_what_is_no_verdict_or_fails_is_counted_and_never_a_yes(library, writer, tmp_path):
+def test_what_is_no_verdict_or_fails_is_counted_and_never_a_yes(judging, library, writer, tmp_path):
     def judge(prompt: str) -> str:
         turn = len(prompt) % 10
         if turn == 0:
             raise RequestError("status 500")
         return {1: "certainly!", 2: '{"verdict": "unclear"}'}.get(turn, '{"verdict": "yes"}')
 
-    made = make(library, scripted(writer, judge), tmp_path / "out", settings(ALL))
-    for name, tally in judged(made)["faithfulness"]["methods"].items():
-        rows = [row for row in asked_by(made, FAITHFUL) if row.strategy == name]
+    made = judging.make(library, scripted(writer, judge), tmp_path / "out", judging.settings(ALL))
+    for name, tally in judging.found(made)["faithfulness"]["methods"].items():
+        rows = [row for row in judging.asked(made, FAITHFUL) if row.strategy == name]
         turns = [len(row.prompt) % 10 for row in rows]
         counts = [turns.count(0), turns.count(1), turns.count(2)]
         assert [tally["failed"], tally["unparsable"], tally["unclear"]] == counts
@@ -346,10 +320,10 @@ def test_what_is_no_verdict_or_fails_is_counted_and_never_a_yes(library, writer,
         assert tally["faithful"] == pytest.approx(1 - counts[2] / tally["n"])
 
 
-def test_a_model_that_finds_all_unfaithful_leaves_a_clear_error(library, writer, tmp_path):
+def test_a_model_that_finds_all_unfaithful_leaves_a_clear_error(judging, library, writer, tmp_path):
     backend = scripted(writer, lambda prompt: '{"unsupported": "all", "verdict": "no"}')
     with pytest.raises(UserError, match="judged every text of method 'active_reading' unfaithful"):
-        make(library, backend, tmp_path / "out", settings(REJECT))
+        judging.make(library, backend, tmp_path / "out", judging.settings(REJECT))
     assert not (tmp_path / "out" / "record.json").exists()
 
 

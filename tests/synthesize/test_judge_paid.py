@@ -7,8 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,11 +15,8 @@ from engrain.backends.ledger import Ledger
 from engrain.backends.settings import Price
 from engrain.progress import Silent
 from engrain.store import Artifact, write_rows
-from engrain.synthesize import SynthesisSettings
-from engrain.synthesize.base import Asked
 from engrain.synthesize.judge import answerability, faithfulness
 from engrain.synthesize.plan import estimate
-from engrain.synthesize.run import synthesize
 from engrain.synthesize.trace import requests
 from engrain.testbed.writer import Strength, Writer
 
@@ -63,27 +58,6 @@ class Interrupted(BaseException):
     """Ends a run from inside, as Ctrl-C does."""
 
 
-def settings(judge: object, *, tokens: int = 20_000, **others: object) -> SynthesisSettings:
-    budget = {"tokens": tokens, **others.pop("budget", {})}  # type: ignore[dict-item]
-    return SynthesisSettings.model_validate({"budget": budget, "judge": judge, **others})
-
-
-def make(
-    corpus: Artifact, backend: object, out: Path, wanted: SynthesisSettings, **arguments: object
-) -> Artifact:
-    given = {"seed": 0, "concurrency": 4, "progress": Silent(), **arguments}
-    return synthesize(corpus, backend, wanted, out, **given)  # type: ignore[arg-type]
-
-
-def judged(made: Artifact) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads((made.path / "judged.json").read_text())
-    return found
-
-
-def asked_by(made: Artifact, name: str) -> list[Asked]:
-    return [row for row in requests(made) if row.method == name]
-
-
 def files(made: Artifact) -> dict[str, bytes]:
     names = ["judged.json", "coverage.parquet"]
     paths = [made.path / name for name in names]
@@ -92,13 +66,13 @@ def files(made: Artifact) -> dict[str, bytes]:
     return {str(path.relative_to(made.path)): path.read_bytes() for path in paths}
 
 
-def test_judging_is_off_by_default_and_later_pays_for_itself_alone(library, tmp_path):
+def test_judging_is_off_by_default_and_later_pays_for_itself_alone(judging, library, tmp_path):
     out = tmp_path / "out"
     first = Counting()
-    plain = make(library, first, out, settings(None))
+    plain = judging.make(library, first, out, judging.settings(None))
     assert not (out / "judged.json").exists() and "judged" not in plain.counts
     second = Counting()
-    made = make(library, second, out, settings({}))
+    made = judging.make(library, second, out, judging.settings({}))
     usage = json.loads((out / "usage.json").read_text())
     own = {name: usage["methods"][name] for name in (FAITHFUL, ANSWERS)}
     assert not set(first.asked) & set(second.asked)
@@ -109,26 +83,26 @@ def test_judging_is_off_by_default_and_later_pays_for_itself_alone(library, tmp_
     assert made.counts["judged"]["faithfulness"]["asked"] == own[FAITHFUL]["requests"]
     with Ledger(out / "ledger.sqlite") as ledger:
         assert len(ledger) == usage["requests"]
-    make(library, Counting(until=0), out, settings(None))
+    judging.make(library, Counting(until=0), out, judging.settings(None))
     assert not (out / "judged.json").exists()
 
 
-def test_interrupted_anywhere_and_run_again_it_is_as_if_it_never_was(library, tmp_path):
-    wanted = settings(EVERYTHING)
+def test_interrupted_anywhere_and_run_again_it_is_as_if_it_never_was(judging, library, tmp_path):
+    wanted = judging.settings(EVERYTHING)
     whole = Counting(strength=ERRING)
-    first = make(library, whole, tmp_path / "whole", wanted)
+    first = judging.make(library, whole, tmp_path / "whole", wanted)
     assert first.counts["rejected"]["unfaithful"] > 0
-    judging = len(asked_by(first, FAITHFUL)) + len(asked_by(first, ANSWERS))
+    replies = len(judging.asked(first, FAITHFUL)) + len(judging.asked(first, ANSWERS))
     asked: list[str] = []
     left = len(whole.asked)
-    for until in (left - judging + 7, judging // 3, judging // 3):
+    for until in (left - replies + 7, replies // 3, replies // 3):
         backend = Counting(strength=ERRING, until=until)
         with pytest.raises(Interrupted):
-            make(library, backend, tmp_path / "out", wanted, concurrency=8)
+            judging.make(library, backend, tmp_path / "out", wanted, concurrency=8)
         assert not (tmp_path / "out" / "record.json").exists()
         asked += backend.asked
     last = Counting(strength=ERRING)
-    made = make(library, last, tmp_path / "out", wanted, concurrency=2)
+    made = judging.make(library, last, tmp_path / "out", wanted, concurrency=2)
     assert sorted(asked + last.asked) == sorted(whole.asked)
     assert len(set(whole.asked)) == len(whole.asked)
     assert files(made) == files(first)
@@ -136,10 +110,10 @@ def test_interrupted_anywhere_and_run_again_it_is_as_if_it_never_was(library, tm
 
 
 def test_interrupted_between_two_files_of_a_rejection_it_is_begun_again(
-    library, tmp_path, monkeypatch
+    judging, library, tmp_path, monkeypatch
 ):
-    wanted = settings(EVERYTHING)
-    whole = make(library, Writer(strength=ERRING), tmp_path / "whole", wanted)
+    wanted = judging.settings(EVERYTHING)
+    whole = judging.make(library, Writer(strength=ERRING), tmp_path / "whole", wanted)
     written = []
 
     def stopping(path, kind, rows):
@@ -151,12 +125,12 @@ def test_interrupted_between_two_files_of_a_rejection_it_is_begun_again(
     with monkeypatch.context() as patch:
         patch.setattr("engrain.synthesize.collect.write_rows", stopping)
         with pytest.raises(Interrupted):
-            make(library, Writer(strength=ERRING), tmp_path / "out", wanted)
+            judging.make(library, Writer(strength=ERRING), tmp_path / "out", wanted)
     assert [path.parent.name for path in written] == ["rejected", "kept"]
     # Only the questions are still to be paid for.
     last = Counting(strength=ERRING)
-    made = make(library, last, tmp_path / "out", wanted)
-    assert len(last.asked) == len(asked_by(whole, ANSWERS))
+    made = judging.make(library, last, tmp_path / "out", wanted)
+    assert len(last.asked) == len(judging.asked(whole, ANSWERS))
     assert files(made) == files(whole)
 
 
@@ -188,10 +162,10 @@ synthesize(
 """
 
 
-def test_killed_in_the_middle_nothing_is_judged_twice(library, tmp_path):
-    wanted = settings(EVERYTHING)
+def test_killed_in_the_middle_nothing_is_judged_twice(judging, library, tmp_path):
+    wanted = judging.settings(EVERYTHING)
     whole = Counting(strength=ERRING)
-    first = make(library, whole, tmp_path / "whole", wanted)
+    first = judging.make(library, whole, tmp_path / "whole", wanted)
     arguments = [library.path, tmp_path / "out", wanted.model_dump_json(), repr(ERRING), 50]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True, check=False
@@ -200,37 +174,39 @@ def test_killed_in_the_middle_nothing_is_judged_twice(library, tmp_path):
     with Ledger(tmp_path / "out" / "ledger.sqlite") as ledger:
         stored = len(ledger)
     last = Counting(strength=ERRING)
-    made = make(library, last, tmp_path / "out", wanted)
-    assert stored > len(whole.asked) - len(asked_by(first, FAITHFUL)) - len(
-        asked_by(first, ANSWERS)
+    made = judging.make(library, last, tmp_path / "out", wanted)
+    assert stored > len(whole.asked) - len(judging.asked(first, FAITHFUL)) - len(
+        judging.asked(first, ANSWERS)
     )
     assert len(last.asked) == len(whole.asked) - stored
     assert files(made) == files(first)
 
 
-def test_the_cap_on_requests_holds_and_the_judge_says_so(library, tmp_path):
-    free = make(library, Writer(), tmp_path / "free", settings(None)).counts["requests"]
+def test_the_cap_on_requests_holds_and_the_judge_says_so(judging, library, tmp_path):
+    free = judging.make(library, Writer(), tmp_path / "free", judging.settings(None)).counts[
+        "requests"
+    ]
     judge = {"faithfulness": {"share": 1.0}, "answerability": {"per_document": 3}}
     rooms = []
     for requests_ in (free // 2, free + 10):
         heard, backend = Heard(), Counting()
-        made = make(
+        made = judging.make(
             library, backend, tmp_path / str(requests_),
-            settings(judge, budget={"requests": requests_}), progress=heard,
+            judging.settings(judge, budget={"requests": requests_}), progress=heard,
         )  # fmt: skip
         writing = sum(not row.method.startswith("judge") for row in requests(made))
         rooms.append(requests_ - writing)
         assert len(backend.asked) == made.counts["requests"] == requests_
-        found = judged(made)
-        assert found["faithfulness"]["asked"] == rooms[-1] == len(asked_by(made, FAITHFUL))
-        assert found["answerability"]["asked"] == 0 == len(asked_by(made, ANSWERS))
+        found = judging.found(made)
+        assert found["faithfulness"]["asked"] == rooms[-1] == len(judging.asked(made, FAITHFUL))
+        assert found["answerability"]["asked"] == 0 == len(judging.asked(made, ANSWERS))
         for part in found.values():
             assert part["stopped"] == "the limit on requests was reached"
             assert part["drawn"] > part["asked"]
         drawn = found["faithfulness"]["drawn"]
         said = f"{rooms[-1]} of {drawn} asked: the limit on requests was reached"
         assert any(said in line for line in heard.lines)
-        rows = asked_by(made, FAITHFUL)
+        rows = judging.asked(made, FAITHFUL)
     assert {row.strategy for row in rows} == set(made.counts["texts"])
     # Where the texts took all of it, nothing is asked, and nothing is measured.
     assert rooms[0] == 0 < rooms[1]
@@ -239,40 +215,50 @@ def test_the_cap_on_requests_holds_and_the_judge_says_so(library, tmp_path):
         assert (tally["n"], tally["faithful"], tally["low"]) == (0, None, None)
 
 
-def test_under_a_cap_questions_are_drawn_as_by_a_smaller_number_of_them(library, tmp_path):
+def test_under_a_cap_questions_are_drawn_as_by_a_smaller_number_of_them(judging, library, tmp_path):
     def asked(name: str, questions: int, budget: dict[str, int]) -> list[str]:
-        judging = {"faithfulness": None, "answerability": {"at_most": questions}}
-        made = make(library, Writer(), tmp_path / name, settings(judging, budget=budget))
-        found = judged(made)["answerability"]
-        ids = [row.request_id for row in asked_by(made, ANSWERS)]
+        judge = {"faithfulness": None, "answerability": {"at_most": questions}}
+        made = judging.make(
+            library, Writer(), tmp_path / name, judging.settings(judge, budget=budget)
+        )
+        found = judging.found(made)["answerability"]
+        ids = [row.request_id for row in judging.asked(made, ANSWERS)]
         # One without texts, and one with those of the only method.
         assert {one["n"] for one in found["methods"].values()} == {found["asked"]}
         assert len(set(ids)) == len(ids) == 2 * found["asked"]
         return ids
 
-    free = make(library, Writer(), tmp_path / "free", settings(None)).counts["requests"]
+    free = judging.make(library, Writer(), tmp_path / "free", judging.settings(None)).counts[
+        "requests"
+    ]
     capped = asked("capped", 24, {"requests": free + 9})
     assert 8 <= len(capped) < 48
     assert capped == asked("few", len(capped) // 2, {})
 
 
-def test_the_cap_on_money_holds_for_the_judge(library, tmp_path):
+def test_the_cap_on_money_holds_for_the_judge(judging, library, tmp_path):
     def paid(made: Artifact) -> float:
         found: float = json.loads((made.path / "usage.json").read_text())["usd"]
         return found
 
-    wanted = settings(None)
-    free = paid(make(library, Writer(), tmp_path / "free", wanted, price=PRICE))
+    wanted = judging.settings(None)
+    free = paid(judging.make(library, Writer(), tmp_path / "free", wanted, price=PRICE))
     judge = {"faithfulness": {"share": 1.0}, "answerability": {"per_document": 3}, "max_tokens": 50}
     # What the methods may spend follows their shares; they need less than the cap.
-    whole = make(library, Writer(), tmp_path / "whole", settings(judge), price=PRICE)
+    whole = judging.make(
+        library, Writer(), tmp_path / "whole", judging.settings(judge), price=PRICE
+    )
     cap = (free + paid(whole)) / 2
     backend = Counting()
-    made = make(
-        library, backend, tmp_path / "out", settings(judge, budget={"usd": cap}), price=PRICE
+    made = judging.make(
+        library,
+        backend,
+        tmp_path / "out",
+        judging.settings(judge, budget={"usd": cap}),
+        price=PRICE,
     )
     assert free < paid(made) <= cap + 0.002
-    found = judged(made)
+    found = judging.found(made)
     assert found["faithfulness"]["asked"] + found["answerability"]["asked"] > 0
     assert "the limit on money was reached" in {part["stopped"] for part in found.values()}
     assert len(backend.asked) == made.counts["requests"] < whole.counts["requests"]
@@ -289,30 +275,33 @@ class Dear(Counting):
         return dataclasses.replace(reply, usage=usage)
 
 
-def test_verdicts_dearer_than_expected_do_not_pass_the_cap_on_money(library, tmp_path):
+def test_verdicts_dearer_than_expected_do_not_pass_the_cap_on_money(judging, library, tmp_path):
     judge = {"faithfulness": {"share": 1.0}, "answerability": {}, "max_tokens": 4000}
     one_reply = PRICE.cost(Usage(prompt_tokens=1500, completion_tokens=4000))
-    wanted = settings(judge, budget={"usd": 0.5})
+    wanted = judging.settings(judge, budget={"usd": 0.5})
     backend = Dear()
-    made = make(library, backend, tmp_path / "out", wanted, price=PRICE, concurrency=32)
+    made = judging.make(library, backend, tmp_path / "out", wanted, price=PRICE, concurrency=32)
     paid = json.loads((made.path / "usage.json").read_text())["usd"]
     assert 0.5 - one_reply < paid <= 0.5 + one_reply
-    found = judged(made)
+    found = judging.found(made)
     assert 0 < found["faithfulness"]["asked"] < found["faithfulness"]["drawn"]
     assert found["answerability"]["asked"] == 0
     assert len(backend.asked) == made.counts["requests"]
-    again = make(library, Dear(), tmp_path / "again", wanted, price=PRICE, concurrency=1)
+    again = judging.make(library, Dear(), tmp_path / "again", wanted, price=PRICE, concurrency=1)
     assert files(again) == files(made)
 
 
-def test_a_plan_counts_the_judges_requests(library, tmp_path):
+def test_a_plan_counts_the_judges_requests(judging, library, tmp_path):
     judge = {"faithfulness": {"share": 1.0, "at_most": 40}, "answerability": {"per_document": 2}}
-    without, planned = estimate(library, settings(None)), estimate(library, settings(judge))
-    made = make(library, Writer(), tmp_path / "out", settings(judge))
-    asked = len(asked_by(made, FAITHFUL)) + len(asked_by(made, ANSWERS))
+    without, planned = (
+        estimate(library, judging.settings(None)),
+        estimate(library, judging.settings(judge)),
+    )
+    made = judging.make(library, Writer(), tmp_path / "out", judging.settings(judge))
+    asked = len(judging.asked(made, FAITHFUL)) + len(judging.asked(made, ANSWERS))
     assert planned.judging == asked == 40 + 2 * 2 * 12
     assert planned.requests == without.requests + asked
     assert planned.prompt_tokens > without.prompt_tokens + 40 * 100
     assert without.judging == 0
-    capped = estimate(library, settings(judge, budget={"requests": without.requests + 5}))
+    capped = estimate(library, judging.settings(judge, budget={"requests": without.requests + 5}))
     assert (capped.judging, capped.requests) == (5, without.requests + 5)
