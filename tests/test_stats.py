@@ -30,7 +30,7 @@ def test_wilson_is_the_interval_of_statsmodels(n: int, share: float, level: floa
     per_cluster=st.integers(1, 8),
 )
 @settings(max_examples=30)
-def test_the_clustered_variance_is_that_of_statsmodels(seed: int, clusters: int, per_cluster: int):
+def test_the_clustered_error_is_that_of_statsmodels(seed: int, clusters: int, per_cluster: int):
     generator = np.random.default_rng(seed)
     n = clusters * per_cluster
     values = generator.random(n)
@@ -38,14 +38,22 @@ def test_the_clustered_variance_is_that_of_statsmodels(seed: int, clusters: int,
     fit = sm.OLS(values, np.ones(n)).fit(
         cov_type="cluster", cov_kwds={"groups": labels, "use_correction": True}
     )
-    found = stats.clustered_variance(values.tolist(), labels.tolist())
-    assert found == pytest.approx(float(fit.cov_params()[0, 0]), rel=1e-9, abs=1e-15)
+    clustered = float(np.sqrt(fit.cov_params()[0, 0]))
+    # Never below what it would be without clusters: `clustered_mean` says why.
+    error = max(clustered, float(scipy_stats.sem(values)))
+    found = stats.paired_difference(
+        values.tolist(), [0.0] * n, labels.tolist(), seed=0, resamples=10
+    )
+    # Unlike the interval, this is not cut at 1.
+    expected = stats.minimum_detectable(error, clusters)
+    assert found.detectable == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
-def test_with_one_question_a_document_the_variance_is_the_ordinary_one():
+def test_with_one_question_a_document_the_error_is_the_ordinary_one():
     values = [0.0, 1.0, 1.0, 0.5, 0.0, 1.0]
-    ordinary = scipy_stats.sem(values) ** 2
-    assert stats.clustered_variance(values, range(6)) == pytest.approx(ordinary)
+    found = stats.paired_difference(values, [0.0] * 6, range(6), seed=0)
+    ordinary = float(scipy_stats.sem(values))
+    assert found.detectable == pytest.approx(stats.minimum_detectable(ordinary, 6))
 
 
 @pytest.mark.parametrize(("documents", "accuracy"), [(8, 0.5), (12, 0.9), (40, 0.7), (60, 0.9)])
@@ -248,7 +256,6 @@ def test_the_jackknife_of_a_ratio_holds_the_truth_as_often_as_it_says():
         (lambda: stats.clustered_mean([1.0], ["a", "b"]), "one each"),
         (lambda: stats.clustered_mean([math.nan, 1.0], ["a", "b"]), "finite"),
         (lambda: stats.clustered_mean([1.5, 1.0], ["a", "b"]), r"lie in \[0, 1\]"),
-        (lambda: stats.clustered_variance([1.0, 0.0], ["a", "a"]), "two clusters"),
         (lambda: stats.paired_difference([], [], [], seed=0), "nothing to average"),
         (lambda: stats.paired_difference([1.0], [], ["a"], seed=0), "one each"),
         (lambda: stats.paired_difference([2.0], [0.0], ["a"], seed=0), r"lie in \[0, 1\]"),

@@ -6,7 +6,6 @@
     |   `-- EndpointError    an endpoint refuses all requests (down, 401, unknown model)
     `-- ItemError            one document, request or reply failed: recorded and counted
         |-- ReadError        a file could not be read as a document
-        |-- ReplyError       a reply could not be used (empty, unparsable, refused)
         `-- RequestError     a request failed after its retries
 
 Anything else that is raised is a bug and keeps its traceback.
@@ -41,10 +40,6 @@ class ItemError(EngrainError):
 
 class ReadError(ItemError):
     """A file could not be read as a document."""
-
-
-class ReplyError(ItemError):
-    """A reply of a generator could not be used."""
 
 
 class RequestError(ItemError):

@@ -103,17 +103,6 @@ def clustered_mean(
     return Mean(n, count, mean, *_score_interval(mean * effective, effective, quantile))
 
 
-def clustered_variance(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """The squared standard error of the mean, clustered (Miller 2024), times G / (G - 1).
-
-    Raises ValueError for fewer than two clusters: there is nothing to estimate it from.
-    """
-    array, groups, count = _checked(values, clusters)
-    if count < 2:
-        raise ValueError("a clustered variance needs at least two clusters")
-    return _clustered(array, groups, count)
-
-
 def paired_difference(
     a: Sequence[float],
     b: Sequence[float],
@@ -269,6 +258,7 @@ def _variance(values: _Floats, groups: NDArray[np.intp], count: int) -> float:
 
 
 def _clustered(values: _Floats, groups: NDArray[np.intp], count: int) -> float:
+    """The squared standard error of the mean, clustered (Miller 2024), times G / (G - 1)."""
     residuals = np.bincount(groups, weights=values - values.mean())
     return float((residuals**2).sum()) / len(values) ** 2 * count / (count - 1)
 

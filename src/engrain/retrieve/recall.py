@@ -5,11 +5,10 @@ Knows passages and the evidence a question names, not how the passages were retr
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from engrain.retrieve.chunks import Passage
-from engrain.retrieve.lexical import words
 
 
 def evidence_found(evidence: Sequence[str], passages: Iterable[Passage]) -> bool | None:
@@ -23,18 +22,6 @@ def evidence_found(evidence: Sequence[str], passages: Iterable[Passage]) -> bool
         return None
     joined = _joined(passages)
     return all(any(text in document for document in joined) for text in wanted)
-
-
-def token_recall(evidence: Sequence[str], passages: Iterable[Passage]) -> float | None:
-    """The share of the evidence's words (with repeats) that stand in the passages.
-
-    None where there is no evidence.
-    """
-    wanted = Counter(word for text in evidence for word in words(text))
-    if not wanted:
-        return None
-    shown = Counter(word for text in _joined(passages) for word in words(text))
-    return (wanted & shown).total() / wanted.total()
 
 
 def _wanted(evidence: Sequence[str]) -> list[str]:
