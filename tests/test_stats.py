@@ -49,13 +49,6 @@ def test_the_clustered_error_is_that_of_statsmodels(seed: int, clusters: int, pe
     assert found.detectable == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
-def test_with_one_question_a_document_the_error_is_the_ordinary_one():
-    values = [0.0, 1.0, 1.0, 0.5, 0.0, 1.0]
-    found = stats.paired_difference(values, [0.0] * 6, range(6), seed=0)
-    ordinary = float(scipy_stats.sem(values))
-    assert found.detectable == pytest.approx(stats.minimum_detectable(ordinary, 6))
-
-
 @pytest.mark.parametrize(("documents", "accuracy"), [(8, 0.5), (12, 0.9), (40, 0.7), (60, 0.9)])
 def test_the_clustered_interval_holds_the_truth_as_often_as_it_says(
     documents: int, accuracy: float
