@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import threading
@@ -360,3 +361,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.normal_(network.lm_head.weight, std=0.5)
     network.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[None]:
+    """Started once: a backend that finds Ray running leaves it so.
+
+    Ray's own threads fail where it is stopped and started again and again in one process.
+    """
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

@@ -68,7 +68,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[]
                 quiet=0.01,
             )
     elif request.param == "ray":
-        pytest.importorskip("ray")
+        request.getfixturevalue("one_ray")
         from engrain.backends.ray import RayBackend
 
         place: Any = request.getfixturevalue("endpoint")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,19 +13,14 @@ from engrain.backends.ray import RayBackend
 from engrain.backends.settings import EndpointSettings
 from engrain.errors import EndpointError, RequestError
 
-ray = pytest.importorskip("ray")
-# Ray's own.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+# The warnings are Ray's own.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("one_ray"),
+]
 
 MODEL = "tiny-writer"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """Started once: a backend that finds Ray running leaves it so."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()
 
 
 def answers(url: str, count: int, *, model: str = MODEL) -> list[Any]:
