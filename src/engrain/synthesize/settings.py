@@ -5,9 +5,9 @@ Sampling settings are the paper's (arXiv 2603.23562); figures that it leaves ope
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from engrain.settings import Settings
 
@@ -64,6 +64,14 @@ class DocumentSettings(Settings):
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(4096, ge=1)
 
+    @field_validator("window", mode="before")
+    @classmethod
+    def _tokens_or_all(cls, window: object) -> object:
+        numeric = isinstance(window, str) and window.strip().isdecimal()
+        if not (window is None or isinstance(window, int) or window == "document" or numeric):
+            raise ValueError("it is a number of tokens such as 300 or 2k, or `document`")
+        return window
+
     @field_validator("window")
     @classmethod
     def _wide_enough(cls, window: int | str | None) -> int | str | None:
@@ -84,6 +92,18 @@ class DocumentSettings(Settings):
                     "take it out, or change the method"
                 )
         return self
+
+
+def _how_many(documents: object) -> str:
+    return "several" if isinstance(documents, (list, tuple)) else "one"
+
+
+# Which of the two is meant is seen before either is read, so that only its errors are told.
+OneOrSeveral = Annotated[
+    Annotated[DocumentSettings, Tag("one")]
+    | Annotated[tuple[DocumentSettings, ...], Tag("several")],
+    Discriminator(_how_many),
+]
 
 
 class BudgetSettings(Settings):
@@ -161,7 +181,7 @@ class SynthesisSettings(Settings):
     """The synthesis stage."""
 
     qa: QASettings = QASettings()
-    documents: DocumentSettings | tuple[DocumentSettings, ...] = DocumentSettings()
+    documents: OneOrSeveral = DocumentSettings()
     """One method, or a list of several with a share each."""
     budget: BudgetSettings
     verify: VerifySettings = VerifySettings()
