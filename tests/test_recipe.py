@@ -230,6 +230,33 @@ def test_what_is_wrong_with_several_keys_together_is_told_without_showing_them_a
     assert said.startswith("recipe.yaml: synthesis.qa.share 0.6 and synthesis.documents.share 0.5 ")
 
 
+@pytest.mark.parametrize(
+    ("share", "ratio", "said"),
+    [
+        (1, "1:1", "is '1:1' but synthesis.documents has no share of the tokens"),
+        (0, "1:1", "is '1:1' but synthesis.qa has no share of the tokens"),
+        (0, "1:0", "is '1:0' but synthesis.qa has no share"),
+    ],
+)
+def test_a_mixture_of_what_is_never_written_is_refused_before_anything_is_paid(share, ratio, said):
+    documents = {"share": 1 - share, "focal": False}
+    synthesis = {"budget": {"tokens": 1}, "qa": {"share": share}, "documents": documents}
+    assert said in refusal(synthesis=synthesis, mixture={"qa_to_documents": ratio})
+    right = "1:0" if share else "0:1"
+    assert changed(synthesis=synthesis, mixture={"qa_to_documents": right})
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"seed": 2**32}, "seed is 4294967296: input should be less than or equal to 4294967295"),
+        ({"synthesis": {"budget": {"tokens": "50000B"}}}, "equal to 100000000000"),
+    ],
+)
+def test_numbers_that_no_library_or_planner_could_count_to_are_refused(sections, said):
+    assert said in refusal(**sections)
+
+
 def test_a_budget_in_money_without_a_price_is_refused_before_anything_is_read():
     budget = {"budget": {"tokens": 1, "usd": 2}}
     said = refusal(synthesis=budget)

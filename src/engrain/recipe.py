@@ -34,6 +34,10 @@ TESTBED_STUDENT = "testbed"
 _FRACTION = re.compile(r"(\d+)\s*/\s*([1-9]\d*)")
 
 
+# numpy takes no larger one.
+_LARGEST_SEED = 2**32 - 1
+
+
 class StudentSettings(Settings):
     """The model that is taught."""
 
@@ -90,7 +94,7 @@ class Recipe(Settings):
 
     name: Annotated[str, BeforeValidator(_folder_name)] = Field(pattern=_FOLDER_NAME)
     """What the run is called: its folder, where none is given, is `runs/NAME`."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED)
     """Of everything that is drawn: another seed is another run."""
     corpus: CorpusSettings
     questions: QuestionSettings | None = None
@@ -112,6 +116,20 @@ class Recipe(Settings):
                 f"synthesis.budget.usd is {self.synthesis.budget.usd!r} but the generator has no "
                 "price; set generator.price"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mixable(self) -> Recipe:
+        written = self.synthesis.qa.share, sum(own.share for own in self.synthesis.writers)
+        for name, share, weight in zip(
+            ("qa", "documents"), written, self.mixture.weights, strict=True
+        ):
+            if weight and not share:
+                raise ValueError(
+                    f"mixture.qa_to_documents is {self.mixture.qa_to_documents!r} but "
+                    f"synthesis.{name} has no share of the tokens; give it one, or set "
+                    f"qa_to_documents to {'0:1' if name == 'qa' else '1:0'!r}"
+                )
         return self
 
 

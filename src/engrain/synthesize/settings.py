@@ -14,6 +14,8 @@ from engrain.settings import Settings
 DocumentMethod = Literal["rewrite", "entigraph", "active_reading", "spa", "stretched"]
 
 _SMALLEST_WINDOW = 50
+# Far above what anyone pays for, and planned text by text: more is a slip of the hand.
+_MOST_TOKENS = 10**11
 _ONLY_FOR: dict[str, DocumentMethod] = {
     "strategies": "active_reading",
     "texts_per_list": "active_reading",
@@ -109,7 +111,7 @@ OneOrSeveral = Annotated[
 class BudgetSettings(Settings):
     """Hard limits: whichever is reached first ends the stage."""
 
-    tokens: int = Field(ge=1)
+    tokens: int = Field(ge=1, le=_MOST_TOKENS)
     """Tokens of kept texts, as the generator counts them."""
     requests: int | None = Field(None, ge=1)
     usd: float | None = Field(None, gt=0)
