@@ -266,17 +266,16 @@ class Endpoint:
 
         Raises EndpointError where nobody listens or the key is refused.
         """
+        failure: Exception
         try:
             answer = await self.connected().models.with_raw_response.list()
-        except LOST as error:
-            refusal, lost = None, error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            refusal, lost = error, error
+        except (*LOST, openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            failure = error
         except openai.APIStatusError:
             return []
         else:
             return _listed(answer.http_response.content)
-        raise self._nobody(lost) if refusal is None else await self.judged(refusal)
+        raise self._nobody(failure) if isinstance(failure, LOST) else await self.judged(failure)
 
     def _nobody(self, error: Exception) -> EndpointError:
         if _caused_by(error, aiohttp.ClientSSLError):
