@@ -178,6 +178,99 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_wanted(sections, said):
     assert said in refusal(**sections)
 
 
+@pytest.mark.parametrize(
+    ("documents", "said"),
+    [
+        (
+            {"method": "rewrit"},
+            "synthesis.documents.method is 'rewrit': input should be 'rewrite', ",
+        ),
+        ({"window": "documents"}, "window is 'documents': it is a number of tokens such as 300"),
+        ({"window": 2.5}, "synthesis.documents.window is 2.5: it is a number of tokens"),
+        ([{"share": -1}], "synthesis.documents.0.share is -1: input should be greater than"),
+        ([{"share": 0.5, "pieces": 4}], "documents.0: pieces is a setting of method 'stretched'"),
+        ("spa", "synthesis.documents is 'spa': write a mapping of its keys (method, "),
+        (["spa"], "synthesis.documents.0 is 'spa': write a mapping of its keys (method, "),
+    ],
+)
+def test_one_method_or_several_are_told_in_the_recipes_own_words(documents, said):
+    message = refusal(synthesis={"budget": {"tokens": 1}, "documents": documents})
+    assert said in message
+    assert "Settings" not in message and "more)" not in message
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"seed": True}, "seed is True: write a number"),
+        (
+            {"synthesis": {"budget": {"tokens": 1}, "verify": {"near_duplicate": False}}},
+            "synthesis.verify.near_duplicate is False: write a number, or null for none",
+        ),
+        (
+            {"synthesis": {"budget": {"tokens": 1}, "judge": True}},
+            "synthesis.judge is True: write a mapping of its keys (faithfulness, answerability, "
+            "max_tokens), or null for none",
+        ),
+        ({"corpus": {"paths": "docs"}}, "corpus.paths is 'docs': write a list, as in"),
+        ({"corpus": {"paths": []}}, "; name at least one"),
+        ({"mixture": {"qa_to_documents": 61}}, "; write it in quotes"),
+        ({"mixture": {"replay": {"share": "10%"}}}, "; write a number such as 0.25 or 1/4"),
+        ({"generator": {"model": "m", "local_only": "maybe"}}, "; write true or false"),
+        ({"name": ".."}, "name is '..': the run's folder is called so; write "),
+        ({"name": "a\nb"}, "and no slash, backslash or line break"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_refused_with_what_to_write(sections, said):
+    assert said in refusal(**sections)
+
+
+def test_what_is_wrong_with_several_keys_together_is_told_without_showing_them_all():
+    said = refusal(synthesis={"budget": {"tokens": 1}, "qa": {"share": 0.6}})
+    assert said.startswith("recipe.yaml: synthesis.qa.share 0.6 and synthesis.documents.share 0.5 ")
+
+
+@pytest.mark.parametrize(
+    ("share", "ratio", "said"),
+    [
+        (1, "1:1", "is '1:1' but synthesis.documents has no share of the tokens"),
+        (0, "1:1", "is '1:1' but synthesis.qa has no share of the tokens"),
+        (0, "1:0", "is '1:0' but synthesis.qa has no share"),
+    ],
+)
+def test_a_mixture_of_what_is_never_written_is_refused_before_anything_is_paid(share, ratio, said):
+    documents = {"share": 1 - share, "focal": False}
+    synthesis = {"budget": {"tokens": 1}, "qa": {"share": share}, "documents": documents}
+    assert said in refusal(synthesis=synthesis, mixture={"qa_to_documents": ratio})
+    right = "1:0" if share else "0:1"
+    assert changed(synthesis=synthesis, mixture={"qa_to_documents": right})
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"seed": 2**32}, "seed is 4294967296: input should be less than or equal to 4294967295"),
+        ({"synthesis": {"budget": {"tokens": "50000B"}}}, "equal to 100000000000"),
+    ],
+)
+def test_numbers_that_no_library_or_planner_could_count_to_are_refused(sections, said):
+    assert said in refusal(**sections)
+
+
+def test_a_budget_in_money_without_a_price_is_refused_before_anything_is_read():
+    budget = {"budget": {"tokens": 1, "usd": 2}}
+    said = refusal(synthesis=budget)
+    assert said.endswith("usd is 2.0 but the generator has no price; set generator.price")
+    price = {"prompt": 1, "completion": 2}
+    assert changed(synthesis=budget, generator={"model": "m", "price": price})
+
+
+@pytest.mark.parametrize("text", ["? [a, b]\n: 1\n", "seed: 2024-13-01\n", "a: " + "[" * 2000])
+def test_yaml_that_breaks_its_reader_is_refused_as_yaml(text):
+    with pytest.raises(UserError, match="not valid YAML"):
+        read(text)
+
+
 def test_a_missing_section_is_named():
     raw = yaml.safe_load(MINIMAL)
     del raw["student"]

@@ -83,6 +83,12 @@ def test_settings_cannot_be_changed_after_they_were_made():
         Part().share = 0.1  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_is_finite(value):
+    with pytest.raises(ValidationError, match="finite"):
+        Part(share=value)
+
+
 def test_a_required_execution_field_is_required():
     class Needs(Settings):
         url: str = execution()

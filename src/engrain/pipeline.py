@@ -305,7 +305,7 @@ def build_generator(
 
         name = model_identity(settings.model)
         return VLLMBackend(model=settings.model, engine=settings.engine, name=name)
-    if settings.backend == "ray" and settings.base_url is None:
+    if settings.backend == "ray" and not settings.asks_endpoints():
         from engrain.backends.ray import RayBackend
 
         return RayBackend(

@@ -10,12 +10,12 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from engrain.backends.settings import GeneratorSettings
 from engrain.corpus.settings import CorpusSettings, QuestionSettings
@@ -32,6 +32,10 @@ _SIZES = {"k": 10**3, "m": 10**6, "b": 10**9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmb])", re.IGNORECASE)
 TESTBED_STUDENT = "testbed"
 _FRACTION = re.compile(r"(\d+)\s*/\s*([1-9]\d*)")
+
+
+# numpy takes no larger one.
+_LARGEST_SEED = 2**32 - 1
 
 
 class StudentSettings(Settings):
@@ -72,12 +76,25 @@ class HeldOutSettings(Settings):
     """Questions in all."""
 
 
+# No separators, no control characters, and no dot first.
+_FOLDER_NAME = r"^[^/\\.\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$"
+
+
+def _folder_name(name: object) -> object:
+    if isinstance(name, str) and not re.fullmatch(_FOLDER_NAME[1:-1], name):
+        raise ValueError(
+            "the run's folder is called so; write at least one character, no dot first, and no "
+            "slash, backslash or line break"
+        )
+    return name
+
+
 class Recipe(Settings):
     """Everything about a run but where its files go."""
 
-    name: str = Field(pattern=r"^[^/\\.][^/\\]*$")
+    name: Annotated[str, BeforeValidator(_folder_name)] = Field(pattern=_FOLDER_NAME)
     """What the run is called: its folder, where none is given, is `runs/NAME`."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED)
     """Of everything that is drawn: another seed is another run."""
     corpus: CorpusSettings
     questions: QuestionSettings | None = None
@@ -91,6 +108,29 @@ class Recipe(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     held_out: HeldOutSettings = HeldOutSettings()
     scaling: ScalingSettings = ScalingSettings()
+
+    @model_validator(mode="after")
+    def _priced(self) -> Recipe:
+        if self.synthesis.budget.usd is not None and self.generator.price is None:
+            raise ValueError(
+                f"synthesis.budget.usd is {self.synthesis.budget.usd!r} but the generator has no "
+                "price; set generator.price"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixable(self) -> Recipe:
+        written = self.synthesis.qa.share, sum(own.share for own in self.synthesis.writers)
+        for name, share, weight in zip(
+            ("qa", "documents"), written, self.mixture.weights, strict=True
+        ):
+            if weight and not share:
+                raise ValueError(
+                    f"mixture.qa_to_documents is {self.mixture.qa_to_documents!r} but "
+                    f"synthesis.{name} has no share of the tokens; give it one, or set "
+                    f"qa_to_documents to {'0:1' if name == 'qa' else '1:0'!r}"
+                )
+        return self
 
 
 def load(path: Path) -> Recipe:
@@ -114,6 +154,13 @@ def parse(text: str, *, source: str, folder: Path) -> Recipe:
         raw = yaml.load(text, _StrictLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML{_place(error)}") from error
+    except RecursionError as error:
+        raise UserError(
+            f"{source}: not valid YAML (nested too deeply); a recipe is four levels deep"
+        ) from error
+    except ValueError as error:
+        # PyYAML's words for a day that is not in the calendar, or a number of thousands of digits.
+        raise UserError(f"{source}: not valid YAML ({error}); write texts in quotes") from error
     if not isinstance(raw, Mapping):
         raise UserError(
             f"{source}: a recipe is a mapping of keys, not {_shown(raw)}; `engrain init` writes one"
@@ -128,7 +175,7 @@ def validate(raw: Mapping[str, Any], *, source: str, folder: Path) -> Recipe:
     try:
         return Recipe.model_validate(prepared)
     except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error)}") from error
+        raise UserError(f"{source}: {_sentence(error, prepared)}") from error
 
 
 def dump(recipe: Recipe) -> str:
@@ -167,6 +214,10 @@ class _StrictLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key that is no word", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} twice", key_node.start_mark
@@ -193,8 +244,11 @@ class _Reader:
 
     def _value(self, kind: Any, value: Any, where: str) -> Any:
         arms = _arms(kind)
+        wanted = _wanted(arms, value)
+        if wanted:
+            raise UserError(f"{self._source}: {where} is {_shown(value)}: write {wanted}")
         if isinstance(value, Mapping):
-            models = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, Settings)]
+            models = _models(arms)
             return self.mapping(_fitting(models, value), value, where) if models else value
         if isinstance(value, list):
             inner = [
@@ -249,6 +303,27 @@ def _arms(kind: Any) -> tuple[Any, ...]:
     return (kind,)
 
 
+def _models(arms: tuple[Any, ...]) -> list[type[Settings]]:
+    return [arm for arm in arms if isinstance(arm, type) and issubclass(arm, Settings)]
+
+
+def _wanted(arms: tuple[Any, ...], value: object) -> str:
+    """What to write instead of a value of the wrong shape; empty where the shape is right."""
+    models, lists = _models(arms), any(typing.get_origin(arm) in (tuple, list) for arm in arms)
+    none = ", or null for none" if type(None) in arms else ""
+    if value is None and none:
+        return ""
+    if isinstance(value, bool) and bool not in arms and (int in arms or float in arms):
+        # To pydantic, as to Python, true is 1.
+        return f"a number{none}"
+    if models and not isinstance(value, Mapping) and not (lists and isinstance(value, list)):
+        keys = ", ".join(models[0].model_fields)
+        return f"a mapping of its keys ({keys}){', or a list of them' if lists else ''}{none}"
+    if lists and not models and not isinstance(value, (list, tuple)):
+        return "a list, as in [first, second]"
+    return ""
+
+
 def _fitting(models: list[type[Settings]], value: Mapping[Any, Any]) -> type[Settings]:
     """Among alternatives, the one whose literal fields (`backend: openai`) agree with the value."""
     for model in models:
@@ -271,17 +346,42 @@ def _unknown(key: object, model: type[Settings], where: str) -> str:
     return f"unknown key {key!r}{place}; the keys there are {', '.join(names)}"
 
 
-def _sentence(error: ValidationError) -> str:
+_HINTS = {
+    "int_parsing": "; write a number such as 12, 500K or 50M",
+    "float_parsing": "; write a number such as 0.25 or 1/4",
+    "string_type": "; write it in quotes",
+    "bool_parsing": "; write true or false",
+    "bool_type": "; write true or false",
+    "too_short": "; name at least one",
+}
+"""What to write, by pydantic's name for what is wrong."""
+
+
+def _sentence(error: ValidationError, raw: Mapping[str, Any]) -> str:
     first, *others = error.errors()
-    where = ".".join(str(part) for part in first["loc"])
+    keys = list(_keys(first["loc"], raw))
+    if first["type"] == "missing":
+        keys.append(str(first["loc"][-1]))
+    where = ".".join(keys)
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         said = f"{where} is missing; give it a value"
+    elif first["type"] == "value_error" and isinstance(first["input"], Mapping):
+        # About several keys together, which the message names.
+        said = message if where in message else f"{where}: {message}"
     else:
-        message = first["msg"].removeprefix("Value error, ")
         said = f"{where} is {_shown(first['input'])}: {message[:1].lower()}{message[1:]}"
-        if first["type"] == "int_parsing":
-            said += "; write a number such as 12, 500K or 50M"
+        said += _HINTS.get(first["type"], "")
     return f"{said} (and {len(others)} more)" if others else said
+
+
+def _keys(place: tuple[int | str, ...], raw: Any) -> Iterator[str]:
+    """The keys of the recipe on the way to a place; pydantic names alternatives among them."""
+    for part in place:
+        listed = isinstance(raw, (list, tuple)) and isinstance(part, int) and part < len(raw)
+        if listed or (isinstance(raw, Mapping) and part in raw):
+            raw = raw[part]
+            yield str(part)
 
 
 def _shown(value: object, limit: int = 80) -> str:

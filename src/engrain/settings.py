@@ -24,7 +24,11 @@ class Settings(BaseModel):
     """Frozen settings; an unknown key is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     def identity(self) -> dict[str, Any]:

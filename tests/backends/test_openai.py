@@ -128,6 +128,30 @@ def test_a_right_key_from_the_environment_opens_the_door(endpoint, monkeypatch):
     assert complete(backend(endpoint, api_key_env="MY_KEY"))
 
 
+def test_a_key_with_the_line_break_of_its_file_opens_the_door_too(endpoint, monkeypatch):
+    endpoint.needs_key = True
+    monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+    assert complete(backend(endpoint, api_key_env="MY_KEY"))
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "schlüssel", "sk-\x07bell"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once(endpoint, monkeypatch, key):
+    monkeypatch.setenv("MY_KEY", key)
+    for act in (lambda b: complete(b), lambda b: asyncio.run(b.check())):
+        with pytest.raises(EndpointError, match=r"'MY_KEY' holds no key.*set it anew") as caught:
+            act(backend(endpoint, api_key_env="MY_KEY"))
+        assert key not in str(caught.value)
+    assert not endpoint.bodies
+
+
+def test_a_server_without_the_secure_protocol_is_not_said_to_be_silent(endpoint):
+    url = endpoint.url.replace("http:", "https:")
+    for act in (lambda b: complete(b), lambda b: asyncio.run(b.check())):
+        with pytest.raises(EndpointError, match=r"no secure connection to https://") as caught:
+            act(backend(endpoint, base_url=url))
+        assert "begin with http://" in str(caught.value)
+
+
 def test_a_missing_key_is_said_to_be_missing(endpoint):
     endpoint.needs_key = True
     with pytest.raises(EndpointError, match=r"'OPENAI_API_KEY' \(it is not set\)"):

@@ -51,7 +51,10 @@ def test_without_several_the_single_endpoint_has_the_generators_own_settings():
 
 
 def test_with_several_endpoints_a_stage_keeps_more_requests_at_hand_than_can_be_in_flight():
-    places = tuple(EndpointSettings(base_url=HERE, concurrency=n) for n in (40, 60))
+    places = (
+        EndpointSettings(base_url=HERE, concurrency=40),
+        EndpointSettings(base_url=HERE, concurrency=60, api_key_env="ANOTHER_ACCOUNT"),
+    )
     assert GeneratorSettings(model="m", endpoints=places).at_a_time() == 125
 
 
@@ -78,7 +81,18 @@ def test_an_address_with_a_password_is_refused_without_showing_it(url):
         assert "secret-word" not in shown
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://host/v1", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1",
+        "ftp://host/v1",
+        "http://",
+        "nonsense",
+        "http://ho st/v1",
+        "http://host/v1\n",
+        "http://a..b/v1",
+    ],
+)
 def test_an_address_of_another_kind_is_refused(url):
     with pytest.raises(UserError, match="write one such as"):
         GeneratorSettings(model="m", base_url=url)
@@ -117,7 +131,73 @@ def test_local_only_admits_the_endpoints_of_this_machine(url):
 
 @pytest.mark.parametrize("backend", ["transformers", "testbed"])
 def test_backends_of_this_process_are_local_whatever_the_address(backend):
-    assert GeneratorSettings(model="m", backend=backend, local_only=True).local_only
+    model = "" if backend == "testbed" else "m"
+    assert GeneratorSettings(model=model, backend=backend, local_only=True).local_only
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "value"),
+    [
+        ("testbed", "model", "m"),
+        ("openai", "strength", "weak"),
+        ("transformers", "base_url", HERE),
+        ("vllm", "api_key_env", "KEY"),
+        ("transformers", "endpoints", ({"base_url": HERE},)),
+        ("ray", "endpoints", ({"base_url": HERE},)),
+        ("ray", "concurrency", 8),
+        ("transformers", "requests_per_minute", 9),
+        ("ray", "tokens_per_minute", 9),
+        ("vllm", "timeout", 5.0),
+        ("openai", "batch", {"most": 200}),
+        ("ray", "batch", {"fewest": 2}),
+        ("openai", "batch", {"poll_seconds": 2}),
+        ("openai-batch", "replicas", 2),
+        ("openai", "engine", {"tensor_parallel_size": 2}),
+    ],
+)
+def test_a_setting_that_the_backend_would_not_read_is_refused(backend, name, value):
+    model = {} if backend == "testbed" else {"model": "m"}
+    wanted = (
+        rf"generator\.{name}(\.\w+)? is a setting of backend .*, not of '{backend}'; take it out"
+    )
+    with pytest.raises(ValidationError, match=wanted):
+        GeneratorSettings.model_validate({"backend": backend, **model, name: value})
+
+
+@pytest.mark.parametrize("backend", ["openai", "openai-batch", "transformers", "vllm", "ray"])
+def test_what_is_spelt_out_with_its_default_belongs_to_every_backend(backend):
+    settings = GeneratorSettings(model="m", backend=backend)
+    assert GeneratorSettings.model_validate(settings.model_dump()) == settings
+
+
+def test_ray_starts_engines_or_asks_a_server_and_not_both():
+    engine = {"max_model_len": 4096}
+    assert GeneratorSettings(model="m", backend="ray", engine=engine, batch={"most": 50}).engine
+    with pytest.raises(ValidationError, match="names a server that runs already"):
+        GeneratorSettings(model="m", backend="ray", engine=engine, base_url=HERE)
+
+
+def test_the_same_place_twice_is_refused_and_two_accounts_at_it_are_not():
+    slash = {"base_url": f"{HERE}/"}
+    with pytest.raises(ValidationError, match=r"names 'http://127.0.0.1:8000/v1' twice"):
+        GeneratorSettings(model="m", endpoints=({"base_url": HERE}, slash))
+    GeneratorSettings(model="m", endpoints=({"base_url": HERE}, {**slash, "api_key_env": "B"}))
+
+
+@pytest.mark.parametrize("name", ["", "sk-proj-secret", "MY KEY", "1KEY", "KEY=secret"])
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_shown(name):
+    for make in (
+        lambda: GeneratorSettings(model="m", api_key_env=name),
+        lambda: GeneratorSettings(model="m", endpoints=({"api_key_env": name},)),
+    ):
+        with pytest.raises(UserError, match="put the key into a variable") as caught:
+            make()
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_model_of_blanks_is_a_missing_model():
+    with pytest.raises(ValidationError, match=r"generator\.model is missing"):
+        GeneratorSettings(model=" ")
 
 
 def test_settings_that_were_made_without_being_checked_open_no_connection(tmp_path):
@@ -147,7 +227,7 @@ def test_batches_that_would_never_be_full_enough_to_be_sent_are_refused():
 
 
 def test_a_batch_api_is_one_endpoint_and_local_only_holds_for_it():
-    places = ({"base_url": HERE}, {"base_url": HERE})
+    places = ({"base_url": HERE}, {"base_url": "http://127.0.0.1:8001/v1"})
     with pytest.raises(ValidationError, match="backend 'openai-batch' uses one"):
         GeneratorSettings(model="m", backend="openai-batch", endpoints=places)
     with pytest.raises(UserError, match="local_only"):

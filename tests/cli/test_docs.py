@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -63,10 +64,10 @@ def _section(prefix: str, model: type[Settings]) -> Iterator[str]:
 
 
 def _settings_of(annotation: object) -> type[Settings] | None:
-    for arm in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(arm, type) and issubclass(arm, Settings):
-            return arm
-    return None
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    found = (_settings_of(arm) for arm in get_args(annotation))
+    return next((arm for arm in found if arm is not None), None)
 
 
 def _default(value: object) -> str:

@@ -86,14 +86,16 @@ def test_the_command_without_arguments_shows_its_verbs():
         assert f"  {verb.split()[0]} " in done.output
 
 
-def test_the_module_can_be_run_and_ends_well():
+@pytest.mark.parametrize("module", ["engrain", "engrain.cli.main"])
+def test_the_module_can_be_run_and_ends_well(module):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-m", "engrain.cli.main", "--help"],
+        [sys.executable, "-m", module, "--help"],
         capture_output=True,
         text=True,
         env=environment,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: ")
     assert "Teach a language model your documents" in done.stdout

@@ -110,6 +110,10 @@ def test_a_document_is_shown_with_everything_made_from_it(run, name):
 
 def test_of_an_unknown_document_nothing_was_made(run):
     assert output(run, "--document", "d9") == "0 texts kept, 0 rejected, 0 requests\n"
+    # A name that was mistyped must not look like a document about which nothing was written.
+    said = CliRunner().invoke(app, ["trace", str(run), "--document", "d9"]).stderr
+    assert said.startswith("engrain: the corpus has no document 'd9'")
+    assert not CliRunner().invoke(app, ["trace", str(run), "--document", "d1"]).stderr
 
 
 def test_pruning_says_how_much_it_deleted(run):

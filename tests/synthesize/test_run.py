@@ -175,6 +175,13 @@ def test_the_limit_on_requests_is_exact(make_corpus, writer, tmp_path):
     assert {text.kind for text in artifacts.texts(made)} == {"qa", "document"}
 
 
+def test_a_limit_that_leaves_a_method_nothing_is_named_as_what_to_raise(
+    make_corpus, writer, tmp_path
+):
+    with pytest.raises(UserError, match=r"limit on requests.*raise it under synthesis.budget$"):
+        run(make_corpus(), writer, tmp_path / "out", budget={"requests": 1})
+
+
 def test_the_limit_on_money_is_kept(make_corpus, writer, tmp_path):
     price = Price(prompt=1.0, completion=10.0)
     made = run(make_corpus(), writer, tmp_path / "out", price=price, budget={"usd": 0.05})

@@ -189,7 +189,7 @@ class Endpoint:
             timeout = openai.Timeout(self._timeout, connect=_CONNECT_TIMEOUT)
             self._client = openai.AsyncOpenAI(
                 # A server that wants no key still gets one, as the client insists on it.
-                api_key=self._key() or "none",
+                api_key=self.checked_key() or "none",
                 base_url=self.url,
                 max_retries=0,
                 timeout=timeout,
@@ -238,7 +238,7 @@ class Endpoint:
 
     def _lost(self, error: Exception) -> Exception:
         if _caused_by(error, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            nobody = self._nobody()
+            nobody = self._nobody(error)
             return TryAgain("nobody answers", unreachable=nobody) if self.answered else nobody
         # The client calls every lost connection a timeout too.
         if _caused_by(error, TimeoutError):
@@ -266,25 +266,41 @@ class Endpoint:
 
         Raises EndpointError where nobody listens or the key is refused.
         """
+        failure: Exception
         try:
             answer = await self.connected().models.with_raw_response.list()
-        except LOST:
-            refusal = None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            refusal = error
+        except (*LOST, openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            failure = error
         except openai.APIStatusError:
             return []
         else:
             return _listed(answer.http_response.content)
-        raise self._nobody() if refusal is None else await self.judged(refusal)
+        raise self._nobody(failure) if isinstance(failure, LOST) else await self.judged(failure)
 
-    def _nobody(self) -> EndpointError:
+    def _nobody(self, error: Exception) -> EndpointError:
+        if _caused_by(error, aiohttp.ClientSSLError):
+            return EndpointError(
+                f"no secure connection to {self.url} ({self.said(_cause(error))}); correct "
+                "base_url, which may have to begin with http://, or have this machine trust the "
+                "server's certificate"
+            )
         return EndpointError(
             f"nobody answers at {self.url}; start the server there, or correct base_url"
         )
 
     def _key(self) -> str | None:
-        return os.environ.get(self.settings.api_key_env)
+        # Variables that were read from a file end in its line break.
+        return os.environ.get(self.settings.api_key_env, "").strip() or None
+
+    def checked_key(self) -> str | None:
+        """The key, if there is one; EndpointError where no request could carry it."""
+        key = self._key()
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise EndpointError(
+                f"the environment variable {self.settings.api_key_env!r} holds no key: it has line "
+                "breaks or letters that no key has; set it anew"
+            )
+        return key
 
     def said(self, text: str) -> str:
         """A server's words, short and without the key, which some servers and proxies repeat."""

@@ -145,7 +145,7 @@ class RayBackend:
         from ray.data.llm import HttpRequestProcessorConfig
 
         assert self._endpoint is not None
-        key = os.environ.get(self._endpoint.settings.api_key_env)
+        key = self._endpoint.checked_key()
         return HttpRequestProcessorConfig(
             url=f"{self._endpoint.url.rstrip('/')}/chat/completions",
             headers={"Authorization": f"Bearer {key}"} if key else None,

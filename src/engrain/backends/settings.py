@@ -5,11 +5,13 @@ Knows no backend class: `pipeline.py` builds the one that is named here.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from engrain.backends.urls import check
+from engrain.errors import UserError
 from engrain.settings import Settings, execution
 
 if TYPE_CHECKING:
@@ -47,12 +49,26 @@ MOST_IN_FLIGHT = 1000
 Address = Annotated[str, AfterValidator(check)]
 
 
+def _variable(name: str) -> str:
+    # Who writes the key itself here would find it in messages and in the run's copy of the recipe.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise UserError(
+            "api_key_env is not the name of an environment variable (letters, digits, _), and is "
+            "not shown in case it is a key; put the key into a variable such as OPENAI_API_KEY and "
+            "write its name"
+        )
+    return name
+
+
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
 class EndpointSettings(Settings):
     """One place where the model is served."""
 
     base_url: Address = execution(DEFAULT_URL)
     """Up to and including `/v1`."""
-    api_key_env: str = execution("OPENAI_API_KEY")
+    api_key_env: Variable = execution("OPENAI_API_KEY")
     """Name of the environment variable that holds the key."""
     concurrency: int = execution(64, ge=1, le=MOST_IN_FLIGHT)
     """The most requests in flight; how many there are follows how the endpoint answers."""
@@ -77,20 +93,33 @@ class BatchSettings(Settings):
     poll_seconds: float = execution(60.0, gt=0)
     """The longest time between two looks at a batch."""
 
-    @model_validator(mode="after")
-    def _worth_it(self) -> BatchSettings:
-        if self.fewest > self.most:
-            raise ValueError(
-                f"generator.batch.fewest is {self.fewest} and most is {self.most}, so that nothing "
-                "would go into a batch; set most above fewest"
-            )
-        return self
+
+Kind = Literal["openai", "openai-batch", "transformers", "vllm", "ray", "testbed"]
+_SERVED: tuple[Kind, ...] = ("openai", "openai-batch")
+# Settings that only some backends read, `batch.fewest` as it is written in a recipe.
+_READ_BY: dict[str, tuple[Kind, ...]] = {
+    "model": (*_SERVED, "transformers", "vllm", "ray"),
+    "strength": ("testbed",),
+    "base_url": (*_SERVED, "ray"),
+    "api_key_env": (*_SERVED, "ray"),
+    "endpoints": _SERVED,
+    # Ray's workers have tries and a pace of their own.
+    "concurrency": (*_SERVED, "transformers", "vllm", "testbed"),
+    "requests_per_minute": _SERVED,
+    "tokens_per_minute": _SERVED,
+    "timeout": _SERVED,
+    "batch.most": ("openai-batch", "ray"),
+    "batch.fewest": ("openai-batch",),
+    "batch.poll_seconds": ("openai-batch",),
+    "replicas": ("ray",),
+    "engine": ("vllm", "ray"),
+}
 
 
 class GeneratorSettings(Settings):
     """The generator of a run."""
 
-    backend: Literal["openai", "openai-batch", "transformers", "vllm", "ray", "testbed"] = "openai"
+    backend: Kind = "openai"
     """`openai`: any OpenAI-compatible endpoint; `openai-batch`: its batch API; `transformers`,
     `vllm`: a model in this process; `ray`: Ray Data, whose workers ask `base_url`, or hold vLLM
     engines where there is none."""
@@ -100,7 +129,7 @@ class GeneratorSettings(Settings):
     """Only for `testbed`: how good its writer is."""
     base_url: Address | None = execution(None)
     """The endpoint, up to and including `/v1`; None: the OpenAI API."""
-    api_key_env: str = execution("OPENAI_API_KEY")
+    api_key_env: Variable = execution("OPENAI_API_KEY")
     """Name of the environment variable that holds the key. The key itself is never written
     anywhere."""
     concurrency: int = execution(64, ge=1, le=MOST_IN_FLIGHT)
@@ -127,7 +156,7 @@ class GeneratorSettings(Settings):
 
     @model_validator(mode="after")
     def _named(self) -> GeneratorSettings:
-        if self.backend != "testbed" and not self.model:
+        if self.backend != "testbed" and not self.model.strip():
             raise ValueError(
                 "generator.model is missing; "
                 f"name the model that backend {self.backend!r} should use"
@@ -135,23 +164,56 @@ class GeneratorSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _only_its_own(self) -> GeneratorSettings:
+        for name, readers in _READ_BY.items():
+            if self.backend not in readers and not self._is_default(name):
+                raise ValueError(
+                    f"generator.{name} is a setting of backend {_either(readers)}, not of "
+                    f"{self.backend!r}; take it out, or change the backend"
+                )
+        if self.backend == "ray" and self.base_url is not None and self.engine:
+            raise ValueError(
+                "generator.engine is for engines that Ray starts, but generator.base_url names a "
+                "server that runs already; take one of them out"
+            )
+        if self.backend == "openai-batch" and self.batch.fewest > self.batch.most:
+            raise ValueError(
+                f"generator.batch.fewest is {self.batch.fewest} and most is {self.batch.most}, so "
+                "that nothing would go into a batch; set most above fewest"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reachable(self) -> GeneratorSettings:
         alone = [name for name in EndpointSettings.model_fields if name in self.model_fields_set]
-        alone = [name for name in alone if getattr(self, name) != _default(name)]
+        alone = [name for name in alone if not self._is_default(name)]
         if self.endpoints and alone:
             raise ValueError(
                 f"generator.endpoints stands beside generator.{alone[0]}; "
                 f"set {alone[0]} in each of the endpoints, and only there"
             )
-        if self.backend in ("openai-batch", "ray") and len(self.served_at()) > 1:
+        if self.backend == "openai-batch" and len(self.endpoints) > 1:
             raise ValueError(
                 f"generator.endpoints names {len(self.endpoints)} places, and backend "
                 f"{self.backend!r} uses one; keep only that"
             )
-        if self.backend in ("openai", "openai-batch") or (self.backend == "ray" and self.base_url):
+        places = [(place.base_url.rstrip("/"), place.api_key_env) for place in self.endpoints]
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"generator.endpoints names {twice[0]!r} twice with the same key, whose limits "
+                "would then hold twice; give it one entry"
+            )
+        if self.asks_endpoints():
             for endpoint in self.served_at():
                 check(endpoint.base_url, local_only=self.local_only)
         return self
+
+    def asks_endpoints(self) -> bool:
+        """Whether the backend asks servers, and not a model in this process or an engine of Ray."""
+        if self.backend == "ray":
+            return self.base_url is not None
+        return self.backend in _SERVED
 
     def served_at(self) -> tuple[EndpointSettings, ...]:
         """Every endpoint, the only one included."""
@@ -178,6 +240,15 @@ class GeneratorSettings(Settings):
         everywhere = sum(endpoint.concurrency for endpoint in self.served_at())
         return everywhere if len(self.served_at()) == 1 else everywhere + everywhere // 4
 
+    def _is_default(self, path: str) -> bool:
+        """Whether a setting (`batch.most`) has its default: a spelt-out recipe names all."""
+        settings: Settings = self
+        *sections, name = path.split(".")
+        for section in sections:
+            settings = getattr(settings, section)
+        return bool(getattr(settings, name) == type(settings).model_fields[name].default)
 
-def _default(name: str) -> object:
-    return GeneratorSettings.model_fields[name].default
+
+def _either(names: tuple[str, ...]) -> str:
+    *others, last = [repr(name) for name in names]
+    return f"{', '.join(others)} or {last}" if others else last

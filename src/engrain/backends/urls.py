@@ -19,6 +19,9 @@ def check(url: str, *, local_only: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        if host is not None and not is_loopback(host):
+            # A name that no resolver can be asked for, such as 'a..b'.
+            host.encode("idna")
     except ValueError:
         raise UserError(f"base_url is not an address; {_EXAMPLE}") from None
     if "@" in url or parts.query or parts.fragment:
@@ -26,7 +29,7 @@ def check(url: str, *, local_only: bool = False) -> str:
             f"base_url for {host!r} has a {'password' if '@' in url else 'query'} in it, which "
             "would be written down; name the environment variable with the key in api_key_env"
         )
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
         raise UserError(f"base_url {url!r} is not an address; {_EXAMPLE}")
     if local_only and not is_loopback(host):
         raise UserError(

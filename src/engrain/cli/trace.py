@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,7 +63,13 @@ def trace(
             print_origin(origin, _source(synthetic, origin.text.document_id))
     elif document is not None:
         found = _document(synthetic, document)
-        print_made(tracing.made_from(synthetic, found), as_json=as_json)
+        if found is None:
+            print(
+                f"engrain: the corpus has no document {document!r}; this is what is left of one "
+                "that had this id",
+                file=sys.stderr,
+            )
+        print_made(tracing.made_from(synthetic, found or document), as_json=as_json)
 
 
 def print_origin(origin: Origin, source: str) -> None:
@@ -141,8 +148,8 @@ def _corpus(synthetic: Artifact) -> Artifact | None:
     return load(synthetic.path.parent / "corpus")
 
 
-def _document(synthetic: Artifact, named: str) -> str:
-    """The document's id; one that left the corpus can be named by its id only."""
+def _document(synthetic: Artifact, named: str) -> str | None:
+    """The id of a document of the corpus; None for one that left it, which has only its id."""
     from engrain.artifacts import documents
 
     corpus = _corpus(synthetic)
@@ -150,7 +157,7 @@ def _document(synthetic: Artifact, named: str) -> str:
         for document in documents(corpus):
             if named in (document.id, document.source):
                 return document.id
-    return named
+    return None
 
 
 def _source(synthetic: Artifact, document_id: str) -> str:

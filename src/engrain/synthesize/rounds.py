@@ -32,6 +32,8 @@ _TELLING, _FUTILE = 20, 0.05
 _FRUITLESS_ROUNDS = 3
 # Tries to get a list of a window's strategies, each round.
 _TRIES = 3
+LIMIT = "the limit on"
+"""How a reason begins where the recipe's budget ended a method."""
 # Closer to its target than this, a method has reached it: one more text would miss it by as much.
 _REACHED = 0.97
 
@@ -284,7 +286,8 @@ class Rounds:
         if self._fruitless >= _FRUITLESS_ROUNDS or (
             telling and gained < _FUTILE * expected * self._first_scale
         ):
-            return f"the last {len(taken)} replies brought hardly anything new"
+            last = "reply" if len(taken) == 1 else f"{len(taken)} replies"
+            return f"the last {last} brought hardly anything new"
         if telling and not kept:
             return f"nothing in {len(taken)} replies could be used"
         return ""
@@ -292,8 +295,8 @@ class Rounds:
     def _exhausted(self) -> str:
         everything = total(self._desk.collector.spent)
         if self._limits.requests_left(everything) == 0:
-            return "the limit on requests was reached"
+            return f"{LIMIT} requests was reached"
         paid = not Gate(self._limits, self._desk.collector.spent).open()
         if self._limits.usd is not None and (paid or self._affordable() == 0):
-            return "the limit on money was reached"
+            return f"{LIMIT} money was reached"
         return "no window had anything more to ask for"

@@ -30,7 +30,7 @@ from engrain.synthesize.methods import methods
 from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.questions import Questions
-from engrain.synthesize.rounds import Desk, Rounds
+from engrain.synthesize.rounds import LIMIT, Desk, Rounds
 from engrain.synthesize.settings import JudgeSettings, SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts
@@ -191,10 +191,15 @@ class _Stage:
         self._from_ledger += rounds.from_ledger
         kept = desk.collector.spent[method.name].kept_tokens
         if not kept:
+            limited = reason.startswith(LIMIT)
             raise UserError(
                 f"synthesize: {self._generator.model!r} wrote nothing usable by method "
                 f"{method.name!r}: {reason} ({_most_common(desk.collector, method)}); "
-                f"look at the replies in {LEDGER}, or ask another model"
+                + (
+                    "raise it under synthesis.budget"
+                    if limited
+                    else f"look at the replies in {LEDGER}, or ask another model"
+                )
             )
         if reason:
             self._stopped[method.name] = reason

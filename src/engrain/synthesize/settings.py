@@ -5,15 +5,17 @@ Sampling settings are the paper's (arXiv 2603.23562); figures that it leaves ope
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from engrain.settings import Settings
 
 DocumentMethod = Literal["rewrite", "entigraph", "active_reading", "spa", "stretched"]
 
 _SMALLEST_WINDOW = 50
+# Far above what anyone pays for, and planned text by text: more is a slip of the hand.
+_MOST_TOKENS = 10**11
 _ONLY_FOR: dict[str, DocumentMethod] = {
     "strategies": "active_reading",
     "texts_per_list": "active_reading",
@@ -64,6 +66,14 @@ class DocumentSettings(Settings):
     top_p: float = Field(0.95, gt=0, le=1)
     max_tokens: int = Field(4096, ge=1)
 
+    @field_validator("window", mode="before")
+    @classmethod
+    def _tokens_or_all(cls, window: object) -> object:
+        numeric = isinstance(window, str) and window.strip().isdecimal()
+        if not (window is None or isinstance(window, int) or window == "document" or numeric):
+            raise ValueError("it is a number of tokens such as 300 or 2k, or `document`")
+        return window
+
     @field_validator("window")
     @classmethod
     def _wide_enough(cls, window: int | str | None) -> int | str | None:
@@ -86,10 +96,22 @@ class DocumentSettings(Settings):
         return self
 
 
+def _how_many(documents: object) -> str:
+    return "several" if isinstance(documents, (list, tuple)) else "one"
+
+
+# Which of the two is meant is seen before either is read, so that only its errors are told.
+OneOrSeveral = Annotated[
+    Annotated[DocumentSettings, Tag("one")]
+    | Annotated[tuple[DocumentSettings, ...], Tag("several")],
+    Discriminator(_how_many),
+]
+
+
 class BudgetSettings(Settings):
     """Hard limits: whichever is reached first ends the stage."""
 
-    tokens: int = Field(ge=1)
+    tokens: int = Field(ge=1, le=_MOST_TOKENS)
     """Tokens of kept texts, as the generator counts them."""
     requests: int | None = Field(None, ge=1)
     usd: float | None = Field(None, gt=0)
@@ -161,7 +183,7 @@ class SynthesisSettings(Settings):
     """The synthesis stage."""
 
     qa: QASettings = QASettings()
-    documents: DocumentSettings | tuple[DocumentSettings, ...] = DocumentSettings()
+    documents: OneOrSeveral = DocumentSettings()
     """One method, or a list of several with a share each."""
     budget: BudgetSettings
     verify: VerifySettings = VerifySettings()
