@@ -216,6 +216,7 @@ class _Stage:
         return {
             "model": self._generator.model,
             **total(collector.spent).as_json(self._price),
+            "unused": collector.unused.as_json(self._price),
             "from_ledger": self._from_ledger,
             "seconds": round(seconds, 3),
             "methods": {
