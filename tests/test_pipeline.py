@@ -456,7 +456,7 @@ def test_no_more_than_some_texts_are_held_at_a_time_when_questions_are_held_out(
         for number, text in enumerate(texts(artifact)):
             yield text
             if number % 1000 == 999:
-                alive.append(sum(isinstance(each, SyntheticText) for each in gc.get_objects()))
+                alive.append(sum(type(each) is SyntheticText for each in gc.get_objects()))
 
     monkeypatch.setattr(pipeline, "texts", watched)
     pipeline._split(corpus, synthetic, tmp_path / "held_out", HELD_OUT)
