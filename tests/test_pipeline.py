@@ -422,12 +422,12 @@ def written(folder: Path, pairs: int) -> tuple[Artifact, Artifact]:
             write_rows(out / KEPT / f"{method}.parquet", SyntheticText, own)
         return {}
 
-    return tuple(
-        run_stage(
+    def make(stage: str, build: Callable[[Path], dict[str, int]]) -> Artifact:
+        return run_stage(
             folder / stage, stage=stage, settings={}, inputs={}, build=build, say=lambda line: None
         )
-        for stage, build in (("corpus", corpus), ("synthesize", synthetic))
-    )
+
+    return make("corpus", corpus), make("synthesize", synthetic)
 
 
 HELD_OUT = {"share": 0.2, "at_most": 30, "seed": 1}

@@ -143,6 +143,7 @@ class _Stage:
                 collector=collector,
             )
             asyncio.run(self._ask(desk, out))
+            self._tell_unused(collector)
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
         return {
@@ -201,6 +202,13 @@ class _Stage:
             self._progress.say(
                 f"synthesize: {method.name} stopped at {kept:,} of {round(limits.tokens):,} "
                 f"tokens: {reason}"
+            )
+
+    def _tell_unused(self, collector: Collector) -> None:
+        if unused := collector.unused.requests:
+            self._progress.say(
+                f"synthesize: {unused} requests were in flight when a cap was reached; what they "
+                f"brought is not used, and kept in {LEDGER} for a larger budget"
             )
 
     def _warn(self, guard: LeakGuard, cut: Sequence[Window]) -> None:
