@@ -7,7 +7,8 @@ the run's folder. Knows nothing of what a stage computes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from engrain.artifacts import (
     documents_fingerprint,
     fingerprint_texts,
     texts,
+    texts_in,
 )
 from engrain.backends.base import Backend
 from engrain.backends.settings import GeneratorSettings
@@ -30,7 +32,7 @@ from engrain.models import load_tokenizer, model_identity
 from engrain.progress import Progress
 from engrain.recipe import TESTBED_STUDENT, Recipe, dump
 from engrain.records import ARMS, ArmName, Document, Question, SyntheticText
-from engrain.store import Artifact, locked, run_stage, write_rows, write_text
+from engrain.store import Artifact, RowWriter, locked, run_stage, write_rows, write_text
 
 # Every stage is imported where it runs: torch, transformers, openai and matplotlib take seconds to
 # load, and a run that stops earlier need not wait for them.
@@ -349,9 +351,8 @@ def _split(
     """Write a corpus with held-out synthetic questions, and the synthetic texts without them."""
     from engrain.evaluate.heldout import held_out
 
-    everything = list(texts(synthetic))
     questions, excluded = held_out(
-        everything,
+        lambda: texts(synthetic),
         share=settings["share"],
         at_most=int(settings["at_most"]),
         seed=int(settings["seed"]),
@@ -364,20 +365,32 @@ def _split(
         )
     write_rows(directory / DOCUMENTS, Document, documents(corpus))
     write_rows(directory / QUESTIONS, Question, questions)
-    kept = [text for text in everything if text.id not in excluded]
-    for method in sorted({text.method for text in everything}):
-        write_rows(
-            directory / KEPT / f"{method}.parquet",
-            SyntheticText,
-            (text for text in kept if text.method == method),
-        )
+    left = _write_without(excluded, texts(synthetic), directory / KEPT)
     return {
         "questions": len(questions),
-        "texts": len(kept),
+        "texts": left,
         "left_out": len(excluded),
         DOCUMENTS_FINGERPRINT: documents_fingerprint(corpus),
-        TEXTS_FINGERPRINT: fingerprint_texts(kept),
+        TEXTS_FINGERPRINT: fingerprint_texts(texts_in(directory)),
     }
+
+
+def _write_without(excluded: Collection[str], rows: Iterable[SyntheticText], folder: Path) -> int:
+    """Write one file for each method, without the texts of these ids; returns how many are left.
+
+    Files of an earlier build are removed: a method's would outlive it, and be trained on.
+    """
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    writers: dict[str, RowWriter[SyntheticText]] = {}
+    with ExitStack() as files:
+        for text in rows:
+            if text.method not in writers:
+                writer = RowWriter(folder / f"{text.method}.parquet", SyntheticText)
+                writers[text.method] = files.enter_context(writer)
+            if text.id not in excluded:
+                writers[text.method].append(text)
+    return sum(writer.count for writer in writers.values())
 
 
 def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ import random
 
 import pytest
 
+from engrain.backends import base
 from engrain.backends.base import Message, Reply, Request, Sampling, Usage
 from engrain.backends.ledger import Ledger
 from engrain.backends.run import Tally, complete_all
 from engrain.backends.scripted import ScriptedBackend
 from engrain.errors import EndpointError, RequestError, UserError
+from engrain.store import fingerprint
 
 
 def ask(number: int) -> Request:
@@ -195,3 +197,22 @@ def test_ten_thousand_requests_are_in_flight_at_once_where_that_is_allowed():
     tally, seen = run(backend, map(ask, range(10_000)), concurrency=10_000)
     assert tally == Tally(asked=10_000)
     assert [reply.text for _, reply in seen] == [f"reply {number}" for number in range(10_000)]
+
+
+def test_a_request_is_hashed_once_for_all_who_ask_for_its_identity(tmp_path, monkeypatch):
+    hashed: list[object] = []
+
+    def counting(value: object) -> str:
+        hashed.append(value)
+        return fingerprint(value)
+
+    monkeypatch.setattr(base, "fingerprint", counting)
+    backend = ScriptedBackend(lambda request: f"reply {number_of(request)}")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        _, seen = run(backend, map(ask, range(20)), ledger)
+        assert all(ledger.get(request.identity(backend.model)) == reply for request, reply in seen)
+    assert len(hashed) == 20
+    request = ask(1)
+    assert request.identity("one") != request.identity("another")
+    assert request.identity("one") == ask(1).identity("one")
+    assert request == ask(1) and hash(request) == hash(ask(1))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from engrain.evaluate.heldout import held_out
+from engrain.evaluate import heldout
 from engrain.records import SyntheticText
 
 
@@ -35,6 +37,10 @@ def _focused(document: int, number: int, focus: str) -> SyntheticText:
         request_id="r",
         tokens=10,
     )
+
+
+def held_out(texts: Sequence[SyntheticText], **settings: Any):
+    return heldout.held_out(lambda: iter(texts), **settings)
 
 
 TEXTS = [_pair(document, number) for document in range(10) for number in range(20)]

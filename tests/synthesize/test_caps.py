@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engrain import artifacts
-from engrain.backends.base import Reply, Request, Usage
+from engrain.backends.base import Message, Reply, Request, Sampling, Usage
+from engrain.backends.gathering import Call, Gathering
 from engrain.backends.scripted import ScriptedBackend
 from engrain.backends.settings import Price
 from engrain.errors import RequestError, UserError
 from engrain.progress import Silent
 from engrain.synthesize import SynthesisSettings
+from engrain.synthesize.budget import Gate, Limits, Spent
 from engrain.synthesize.run import synthesize
 from engrain.synthesize.trace import requests
 
@@ -57,6 +63,10 @@ class Erratic(ScriptedBackend):
         return sum(PRICE.cost(usage) for usage in self.paid.values())
 
 
+def usage(made) -> dict:
+    return json.loads((made.path / "usage.json").read_text())
+
+
 def write(corpus, backend, out: Path, budget, concurrency: int):
     limits = {"max_tokens": MOST}
     return synthesize(
@@ -80,7 +90,7 @@ BUDGETS = st.fixed_dictionaries(
 )
 
 
-def test_no_cap_is_passed_by_more_than_one_reply_and_timing_changes_nothing(
+def test_no_cap_is_passed_by_more_than_is_in_flight_and_timing_changes_nothing(
     make_corpus, writer, tmp_path_factory
 ):
     corpus = make_corpus(3)
@@ -99,14 +109,20 @@ def test_no_cap_is_passed_by_more_than_one_reply_and_timing_changes_nothing(
         # A method that brings nothing usable within the caps ends the run.
         with suppress(UserError):
             made = write(corpus, rest, folder / "out", budget, concurrency)
+        # In each run, of each of the two methods and the lists that one of them needs.
+        in_flight = 2 * 3 * concurrency
         if budget["usd"] is not None:
-            assert first.usd() + rest.usd() <= budget["usd"] + one_reply
+            assert first.usd() + rest.usd() <= budget["usd"] + (1 + in_flight) * one_reply
         assert not set(first.paid) & set(rest.paid)
         if budget["requests"] is not None:
-            assert len(rest.requests) <= budget["requests"]
-            assert len(first.paid) + len(rest.paid) <= budget["requests"]
+            assert len(first.paid) + len(rest.paid) <= budget["requests"] + in_flight
         if made is None:
             return
+        if budget["usd"] is not None:
+            assert usage(made)["usd"] <= budget["usd"] + one_reply
+        if budget["requests"] is not None:
+            assert made.counts["requests"] <= budget["requests"]
+            assert len(rest.requests) <= budget["requests"] + usage(made)["unused"]["requests"]
         for tokens in made.counts["tokens"].values():
             assert tokens < budget["tokens"] / 2 + MOST
         whole = write(corpus, Erratic(writer._script, seed), folder / "whole", budget, 1)
@@ -154,3 +170,104 @@ def test_replies_that_become_dear_do_not_pass_the_cap_on_money(make_corpus, writ
     write(corpus, backend, tmp_path / "out", {"tokens": 10_000_000, "usd": cap}, 64)
     spent = sum(PRICE.cost(script(request).usage) for request in backend.requests)
     assert cap - 2 * one_reply <= spent <= cap + one_reply
+
+
+def test_what_is_in_flight_when_replies_become_dear_is_paid_for_and_not_taken(
+    make_corpus, writer, tmp_path
+):
+    def script(request: Request) -> Reply:
+        # The first ones about a window promise that there is money for many more.
+        tokens = 10 if request.sample < 12 else request.sampling.max_tokens
+        usage = Usage(prompt_tokens=10, completion_tokens=tokens)
+        return Reply(text=writer._script(request).text, finish_reason="stop", usage=usage)
+
+    cap, one_reply = 0.05, PRICE.cost(Usage(prompt_tokens=10, completion_tokens=MOST))
+    corpus, budget = make_corpus(10), {"tokens": 10_000_000, "usd": cap}
+    alone = write(corpus, Batches(script), tmp_path / "alone", budget, 1)
+    assert usage(alone)["unused"]["requests"] == 0
+    backend = Batches(script)
+    made = write(corpus, backend, tmp_path / "out", budget, 32)
+    unused = usage(made)["unused"]
+    # Of two methods.
+    assert 0 < unused["requests"] <= 2 * 31
+    assert unused["completion_tokens"] == unused["requests"] * MOST
+    assert usage(made)["usd"] <= cap + one_reply
+    assert sum(backend.sizes) == made.counts["requests"] + unused["requests"]
+    assert made.counts == alone.counts
+
+
+class Batches:
+    """Answers what waits together at once, as a batch API does."""
+
+    model = "batches"
+
+    def __init__(self, script: Callable[[Request], Reply]) -> None:
+        self._script, self._gathering = script, Gathering(self._answer, quiet=0.02)
+        self.sizes: list[int] = []
+
+    async def complete(self, request: Request) -> Reply:
+        return await self._gathering.submit(request)
+
+    async def aclose(self) -> None:
+        await self._gathering.aclose()
+
+    async def _answer(self, calls: Sequence[Call]) -> None:
+        self.sizes.append(len(calls))
+        for call in calls:
+            call.give(self._script(call.request))
+        await asyncio.sleep(0)
+
+
+def test_a_large_budget_is_asked_for_in_a_few_batches(make_corpus, writer, tmp_path):
+    def script(request: Request) -> Reply:
+        length = random.Random(request.identity("")).lognormvariate(0.0, 0.5)
+        usage = Usage(prompt_tokens=100, completion_tokens=min(MOST, int(MOST / 10 * length)))
+        return Reply(text=writer._script(request).text, finish_reason="stop", usage=usage)
+
+    backend = Batches(script)
+    made = write(make_corpus(20), backend, tmp_path / "out", {"tokens": 60_000}, 10_000)
+    assert made.counts["requests"] > 1500
+    # Two methods; of the second also the lists.
+    assert len([size for size in backend.sizes if size >= 50]) <= 10
+    assert len(backend.sizes) <= 50
+    one = write(make_corpus(20), Batches(script), tmp_path / "one", {"tokens": 60_000}, 1)
+    assert one.counts["texts_fingerprint"] == made.counts["texts_fingerprint"]
+
+
+def through(gate: Gate, count: int) -> int:
+    """How many requests of so many may be in flight at once."""
+    request = Request(messages=(Message("user", "Hi"),), sampling=Sampling(max_tokens=MOST))
+    for made in range(count):
+        if not gate.open():
+            return made
+        gate.enter(request)
+    return count
+
+
+def test_until_replies_have_come_each_request_counts_as_long_as_it_may_be():
+    limits = Limits(tokens=20 * MOST, requests=None, usd=None, price=None)
+    assert through(Gate(limits, {"qa": Spent()}, "qa", keeps=True), 1000) == 20
+    usd = PRICE.cost(Usage(prompt_tokens=2, completion_tokens=MOST)) * 19.5
+    limits = Limits(tokens=0, requests=None, usd=usd, price=PRICE)
+    assert through(Gate(limits, {"qa": Spent()}, "qa"), 1000) == 20
+
+
+@pytest.mark.parametrize("shape", ["all or nothing", "even", "long tail"])
+def test_what_is_in_flight_hardly_ever_passes_a_cap_whatever_the_shape_of_replies(shape):
+    generator = random.Random(0)
+    draw = {
+        "all or nothing": lambda: MOST * (generator.random() < 0.1),
+        "even": lambda: generator.randint(0, MOST),
+        "long tail": lambda: min(MOST, int(generator.lognormvariate(3.4, 0.7))),
+    }[shape]
+    passed, trials = 0, 400
+    for _ in range(trials):
+        seen = [draw() for _ in range(generator.choice([20, 200]))]
+        spent = Spent(requests=len(seen), kept_tokens=sum(seen))
+        left = generator.choice([20, 200]) * MOST
+        limits = Limits(tokens=sum(seen) + left, requests=None, usd=None, price=None)
+        flight = through(Gate(limits, {"qa": spent}, "qa", keeps=True), 100_000)
+        assert flight >= left // MOST
+        # The last one may pass it, as it may when it is asked alone.
+        passed += sum(draw() for _ in range(flight - 1)) > left
+    assert passed <= 0.05 * trials

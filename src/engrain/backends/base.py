@@ -6,7 +6,7 @@ Knows nothing of documents, methods or files. A backend is anything with `model`
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from engrain.store import fingerprint
@@ -52,11 +52,21 @@ class Request:
     sample: int = 0
     """Index among repeats of the same prompt: makes a repeat another request, and seeds it."""
     lineage: Lineage = Lineage()
+    _identity: tuple[str, str] = field(default=("", ""), init=False, repr=False, compare=False)
+    """The last model asked for, and the identity."""
 
     def identity(self, model: str) -> str:
-        """The key of the ledger: hash of model, messages, sampling settings and sample index."""
-        messages = [[message.role, message.content] for message in self.messages]
-        return fingerprint([model, messages, dataclasses.asdict(self.sampling), self.sample])
+        """The key of the ledger: hash of model, messages, sampling settings and sample index.
+
+        Computed once: a request is asked for it by the ledger, the backend and the collector.
+        """
+        known, identity = self._identity
+        if known != model or not identity:
+            messages = [[message.role, message.content] for message in self.messages]
+            sampling = dataclasses.asdict(self.sampling)
+            identity = fingerprint([model, messages, sampling, self.sample])
+            object.__setattr__(self, "_identity", (model, identity))
+        return identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.settings import Price
 from engrain.synthesize.settings import BudgetSettings
+
+# Of the greatest deviation that replies of a mean length can have, which is some three times what
+# they do have.
+_DEVIATIONS = 2.0
 
 
 @dataclass(slots=True)
@@ -93,52 +98,80 @@ class Limits:
 
 
 class Gate:
-    """Lets requests through while the caps hold, even if those in flight use all they may.
+    """Lets one method's requests through while the caps will hold once those in flight are counted.
 
-    So which requests are made depends on replies and never on their timing, and a cap is passed by
-    less than the last request, as long as the server keeps to `max_tokens`. Near a cap fewer
-    requests are in flight, and in the end one.
+    Those are reckoned at about what the requests before them used. Results are taken in the order
+    of the requests, and none after the caps were reached: so what is taken is what one request at a
+    time would have brought, whatever the timing, and passes a cap by less than one reply. What is
+    paid passes it by no more than the requests in flight, in the rare case that they use more than
+    was reckoned.
     """
 
-    def __init__(self, limits: Limits, spent: Mapping[str, Spent], *, keeps: str = "") -> None:
+    def __init__(
+        self, limits: Limits, spent: Mapping[str, Spent], name: str, *, keeps: bool = False
+    ) -> None:
         """Of the limits, and what all methods have spent, which is looked up each time.
 
         Args:
             limits: How far the method may go.
             spent: By method; grows as results are taken.
-            keeps: The method whose texts are kept; empty for a preparation, which keeps none.
+            name: Under which these requests are counted there.
+            keeps: Whether their texts are kept, and so count against the limit on tokens.
         """
-        self._limits, self._spent, self._keeps = limits, spent, keeps
-        self._prompt = self._completion = 0
+        self._limits, self._spent, self._name, self._keeps = limits, spent, name, keeps
+        self._in_flight = self._prompt = self._completion = 0
 
     def open(self) -> bool:
         """Whether one more request may be made now."""
-        if self._keeps:
-            kept = self._spent[self._keeps].kept_tokens
-            if kept + self._completion >= self._limits.tokens:
-                return False
-        if self._limits.usd is None or self._limits.price is None:
-            return True
-        used = total(self._spent).usage
-        worst = Usage(
-            prompt_tokens=used.prompt_tokens + self._prompt,
-            cached_prompt_tokens=used.cached_prompt_tokens,
-            completion_tokens=used.completion_tokens + self._completion,
-        )
-        return self._limits.price.cost(worst) < self._limits.usd
+        return not self._passed(self._in_flight)
+
+    def reached(self) -> bool:
+        """Whether what was taken has reached a cap, so that nothing more may be taken."""
+        return self._passed(0)
 
     def enter(self, request: Request) -> None:
         """The request is made."""
         self._add(request, 1)
 
     def leave(self, request: Request) -> None:
-        """Its result was taken, so what it used is known."""
+        """Its result is there: what it used is counted, or not taken."""
         self._add(request, -1)
 
+    def _passed(self, in_flight: int) -> bool:
+        """Whether the caps are reached with so many requests in flight: all of them, or none."""
+        own, limits = self._spent[self._name], self._limits
+        if self._keeps:
+            most = float(self._completion)
+            flight = _reckoned(in_flight, most, of=own.requests, used=own.kept_tokens)
+            if own.kept_tokens + flight >= limits.tokens:
+                return True
+        if limits.usd is None or limits.price is None:
+            return False
+        cost = limits.price.cost
+        most = cost(Usage(prompt_tokens=self._prompt, completion_tokens=self._completion))
+        flight = _reckoned(in_flight, most, of=own.requests, used=cost(own.usage))
+        return cost(total(self._spent).usage) + flight >= limits.usd
+
     def _add(self, request: Request, sign: int) -> None:
+        self._in_flight += sign
         # No tokenizer makes more tokens than there are bytes.
         self._prompt += sign * sum(len(message.content.encode()) for message in request.messages)
         self._completion += sign * request.sampling.max_tokens
+
+
+def _reckoned(count: int, most: float, *, of: int, used: float) -> float:
+    """What so many requests will hardly ever use more than, and at most `most`.
+
+    `of` requests before them have `used` so much; their mean is taken as if one more had used the
+    most. What lies between 0 and b with mean a has a variance of at most a(b - a) (Bhatia and Davis
+    2000), and the mean is itself uncertain: no usual shape of replies is supposed.
+    """
+    if not count:
+        return 0.0
+    longest = most / count
+    mean = min(longest, (used + longest) / (of + 1))
+    variance = count * (1 + count / (of + 1)) * mean * (longest - mean)
+    return min(most, count * mean + _DEVIATIONS * math.sqrt(variance))
 
 
 def total(parts: Mapping[str, Spent]) -> Spent:

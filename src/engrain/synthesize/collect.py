@@ -50,6 +50,8 @@ class Collector:
         self._request_id = ""
         self._withdrawn: Counter[str] = Counter()
         self.spent: dict[str, Spent] = defaultdict(Spent)
+        self.unused = Spent()
+        """On replies that were in flight when a cap was reached."""
         self.kinds: Counter[TextKind] = Counter()
         """Tokens kept of each kind."""
         self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
@@ -124,6 +126,11 @@ class Collector:
             else:
                 self._reject(request, leak)
         return tuple(clean)
+
+    def leave_out(self, request: Request, result: Result) -> None:
+        """Count what was paid for when the caps had been reached already."""
+        result = counted(request, result)
+        self.unused.count(result if isinstance(result, Reply) else None)
 
     def check_leaks(self, *, last: bool) -> None:
         """Stop the run where too many texts hold evaluation questions."""

@@ -221,7 +221,9 @@ class _Trial:
                 desk.add_list(method, cut[window], found)
 
         await self._ask(
-            ((number, preparation.plan(window, 0)) for number, window in enumerate(cut)), take
+            ((number, preparation.plan(window, 0)) for number, window in enumerate(cut)),
+            take,
+            name=preparation.name,
         )
 
     async def _texts(self, method: Method, cut: Sequence[tuple[Window, int]]) -> None:
@@ -244,17 +246,19 @@ class _Trial:
             guess = method.expected_tokens(window)
             self._add(request, before, guess, kept=sum(text.tokens for text in kept))
 
-        await self._ask(requests(), take)
+        await self._ask(requests(), take, name=method.name)
 
     async def _ask(
         self,
         requests: Iterator[tuple[int, Request]],
         take: Callable[[int, Request, Result], None],
+        *,
+        name: str,
     ) -> None:
         budget, spent = self.settings.budget, self.desk.collector.spent
         limits = Limits.of(budget, self.price, share=1.0, share_so_far=1.0)
         left = limits.requests_left(total(spent))
-        gate = Gate(limits, spent)
+        gate = Gate(limits, spent, name)
         self.from_ledger += await self.desk.ask(islice(requests, left), take, gate)
 
     def _add(self, request: Request, before: Usage, guess: int, *, kept: int) -> None:

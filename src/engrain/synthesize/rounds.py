@@ -71,6 +71,7 @@ class Desk:
     ) -> int:
         """Make the requests, each with its window, as far as the gate lets them through.
 
+        What was in flight when a cap was reached is not taken, only counted; the ledger keeps it.
         Returns how many the ledger answered.
         """
         waiting: deque[int] = deque()
@@ -89,8 +90,12 @@ class Desk:
                 yield request
 
         def done(request: Request, result: Result) -> None:
-            take(waiting.popleft(), request, result)
             gate.leave(request)
+            window = waiting.popleft()
+            if gate.reached():
+                self.collector.leave_out(request, result)
+            else:
+                take(window, request, result)
 
         from_ledger = 0
         # Where the gate shuts before the end, it may open again once those in flight are counted.
@@ -226,10 +231,13 @@ class Rounds:
                 for window in sorted(needed)
                 for _ in range(needed[window] - self._listed(window))
             ]
-            missing = missing[: self._limits.requests_left(total(desk.collector.spent))]
+            left = self._limits.requests_left(total(desk.collector.spent))
+            if left is not None:
+                # A list without a text is worth nothing: half of the requests are the texts'.
+                missing = missing[: (left + 1) // 2]
             if not missing:
                 break
-            gate = Gate(self._limits, desk.collector.spent)
+            gate = Gate(self._limits, desk.collector.spent, preparation.name)
             self.from_ledger += await desk.ask(self._lists(missing), take, gate)
         without = {window for window in needed if not self._listed(window)}
         self._allotment.give_up(without)
@@ -248,7 +256,7 @@ class Rounds:
             yield window, preparation.plan(self._windows[window], number)
 
     async def _write(self, taken: list[int]) -> list[int]:
-        """Ask for texts about these windows; returns those that were asked about."""
+        """Ask for texts about these windows; returns those whose replies were taken."""
         desk, made = self._desk, []
 
         def planned() -> Iterator[tuple[int, Request]]:
@@ -257,18 +265,18 @@ class Rounds:
             for window in taken:
                 number = self._planned[window]
                 self._planned[window] += 1
-                made.append(window)
                 about = self._windows[window]
                 if noted is None or noted[0] != window:
                     noted = window, desk.known(self._method, about)
                 yield window, self._method.plan(about, noted[1], number)
 
         def take(window: int, request: Request, result: Result) -> None:
+            made.append(window)
             kept = desk.collector.texts(self._method, self._windows[window], request, result)
             desk.questions.add(self._windows[window], kept)
             self._bar.advance(sum(text.tokens for text in kept))
 
-        gate = Gate(self._limits, desk.collector.spent, keeps=self._method.name)
+        gate = Gate(self._limits, desk.collector.spent, self._method.name, keeps=True)
         self.from_ledger += await desk.ask(planned(), take, gate)
         return made
 
@@ -289,14 +297,14 @@ class Rounds:
             last = "reply" if len(taken) == 1 else f"{len(taken)} replies"
             return f"the last {last} brought hardly anything new"
         if telling and not kept:
-            return f"nothing in {len(taken)} replies could be used"
+            return f"nothing in {self._texts} replies could be used"
         return ""
 
     def _exhausted(self) -> str:
         everything = total(self._desk.collector.spent)
         if self._limits.requests_left(everything) == 0:
             return f"{LIMIT} requests was reached"
-        paid = not Gate(self._limits, self._desk.collector.spent).open()
+        paid = Gate(self._limits, self._desk.collector.spent, self._method.name).reached()
         if self._limits.usd is not None and (paid or self._affordable() == 0):
             return f"{LIMIT} money was reached"
         return "no window had anything more to ask for"

@@ -143,6 +143,7 @@ class _Stage:
                 collector=collector,
             )
             asyncio.run(self._ask(desk, out))
+            self._tell_unused(collector)
         usage = self._usage(collector, time.monotonic() - started)
         write_json(out / USAGE, {**usage, "planned": planned.as_json()})
         return {
@@ -208,6 +209,13 @@ class _Stage:
                 f"tokens: {reason}"
             )
 
+    def _tell_unused(self, collector: Collector) -> None:
+        if unused := collector.unused.requests:
+            self._progress.say(
+                f"synthesize: {unused} requests were in flight when a cap was reached; what they "
+                f"brought is not used, and kept in {LEDGER} for a larger budget"
+            )
+
     def _warn(self, guard: LeakGuard, cut: Sequence[Window]) -> None:
         found = [window for window in cut if guard.find(words(window.text))]
         if found:
@@ -221,6 +229,7 @@ class _Stage:
         return {
             "model": self._generator.model,
             **total(collector.spent).as_json(self._price),
+            "unused": collector.unused.as_json(self._price),
             "from_ledger": self._from_ledger,
             "seconds": round(seconds, 3),
             "methods": {

@@ -146,20 +146,21 @@ async def judge_answerability(
     shelves = _shelves(out, asked, settings.tokens * CHARACTERS_PER_TOKEN)
     answers = {name: Answers() for name in (CLOSED_BOOK, *sorted(methods))}
 
-    def inquiries() -> Iterator[Inquiry[tuple[str, SyntheticText]]]:
+    def inquiries() -> Iterator[Inquiry[tuple[str, SyntheticText, bool]]]:
         for number, pair in enumerate(asked):
             for name in answers:
                 shelf = shelves.get((number, name))
                 texts = shelf.texts() if shelf else ()
-                answers[name].without_texts += name != CLOSED_BOOK and not texts
-                yield Inquiry((name, pair), 0, request(pair, name, texts, examiner.sampling))
+                subject = name, pair, bool(texts)
+                yield Inquiry(subject, 0, request(pair, name, texts, examiner.sampling))
 
-    def take(subject: tuple[str, SyntheticText], reply: Reply | None) -> None:
-        name, pair = subject
+    def take(subject: tuple[str, SyntheticText, bool], reply: Reply | None) -> None:
+        name, pair, texts = subject
+        answers[name].without_texts += name != CLOSED_BOOK and not texts
         _grade(answers[name], pair, reply)
 
     replies = len(asked) * len(answers)
-    await examiner.ask(inquiries(), take, label="answerability", count=replies)
+    await examiner.ask(inquiries(), take, name=NAME, count=replies)
     first = answers[CLOSED_BOOK]
     done = len(first.correct) + first.failed
     return Answerability(

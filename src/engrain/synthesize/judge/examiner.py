@@ -77,12 +77,12 @@ class Examiner:
         inquiries: Iterable[Inquiry[Subject]],
         take: Callable[[Subject, Reply | None], None],
         *,
-        label: str,
+        name: str,
         count: int,
     ) -> None:
         """Make the requests in order; `take` gets each one's reply, None where it failed.
 
-        The user is shown the label, and how many of so many are answered.
+        They are counted under `name`, and the user is shown how many of so many are answered.
         """
         waiting: deque[Inquiry[Subject]] = deque()
 
@@ -97,8 +97,8 @@ class Examiner:
 
         spent = self._desk.collector.spent
         left = self._limits.requests_left(total(spent))
-        gate = Gate(self._limits, spent)
-        with self._progress.bar(f"judge {label}", count, "replies") as bar:
+        gate = Gate(self._limits, spent, name)
+        with self._progress.bar(name.replace("_", " "), count, "replies") as bar:
             self.from_ledger += await self._desk.ask(islice(planned(), left), done, gate)
 
     def _count(self, window: int, request: Request, result: Result) -> Reply | None:

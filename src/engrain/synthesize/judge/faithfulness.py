@@ -155,7 +155,7 @@ async def judge_faithfulness(
             unfaithful[text.id] = verdict.unsupported or "no statement was named"
 
     asking = count if most is None else min(count, most)
-    await examiner.ask(inquiries(), take, label="faithfulness", count=asking)
+    await examiner.ask(inquiries(), take, name=NAME, count=asking)
     wanted = count if settings.at_most is None else min(count, settings.at_most)
     done = sum(tally.asked for tally in tallies.values())
     return Faithfulness(
