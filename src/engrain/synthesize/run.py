@@ -31,6 +31,7 @@ from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import Desk, Rounds
+from engrain.synthesize.screen.run import Screened, admitted, require_clean, screen
 from engrain.synthesize.settings import JudgeSettings, SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts
@@ -61,15 +62,15 @@ def synthesize(
         settings: What is written, and the budget.
         out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`,
             `requests/*.parquet`, `ledger.sqlite`, `usage.json`; `judged.json` where the texts are
-            judged.
+            judged; `screened.parquet` where the documents are searched.
         seed: Another seed draws other replies to the same prompts.
         concurrency: Requests in flight.
         progress: Told of tokens kept.
         price: What tokens cost; needed by a budget in money.
 
     Raises:
-        UserError: Where nothing usable came back, the generator keeps failing, or texts leak
-        evaluation questions.
+        UserError: Where nothing usable came back, the generator keeps failing, texts leak
+        evaluation questions, or the screen found what must not be sent.
     """
     if settings.budget.usd is not None and price is None:
         raise UserError(
@@ -112,11 +113,13 @@ class _Stage:
         self._stopped: dict[str, str] = {}
         self._from_ledger = 0
         self._judged: Mapping[str, Any] | None = None
-        self._cuts = Cuts(lambda: artifacts.documents(corpus))
+        self._documents = admitted(corpus, None)
+        self._cuts = Cuts(self._documents)
 
     def build(self, out: Path) -> Mapping[str, Any]:
+        screened = self._screen(out)
         started = time.monotonic()
-        planned = estimate(self._corpus, self._settings, price=self._price)
+        planned = estimate(self._corpus, self._settings, price=self._price, screened=screened)
         cut = self._cuts.of(self._settings.window)
         if not cut:
             raise UserError(f"synthesize: no document in {str(self._corpus.path)!r} has any text")
@@ -148,11 +151,24 @@ class _Stage:
         return {
             **self._counts(collector, cut, out),
             "overlap": verifier.overlap.as_json(),
-            "coverage": cover(
-                out, lambda: artifacts.documents(self._corpus), self._settings.window
-            ),
+            "coverage": cover(out, self._documents, self._settings.window),
             **({} if self._judged is None else {"judged": self._judged}),
+            **({} if screened is None else {"screened": screened.as_json()}),
         }
+
+    def _screen(self, out: Path) -> Screened | None:
+        """Before anything is sent: what must not be is refused or left out."""
+        screened = screen(self._corpus, self._settings.screen, out)
+        require_clean(screened, "synthesize", out)
+        if screened is not None:
+            self._documents = admitted(self._corpus, screened)
+            self._cuts = Cuts(self._documents)
+            left_out = len(screened.left_out)
+            self._progress.say(
+                f"synthesize: {screened.in_words()}"
+                + (f"; {left_out:,} documents are left out" if left_out else "")
+            )
+        return screened
 
     async def _ask(self, desk: Desk, out: Path) -> None:
         try:
