@@ -174,7 +174,7 @@ class _Finder:
                 )
 
     def places(self, text: str) -> list[Place]:
-        """In order; what stands inside another place belongs to that."""
+        """In order; what begins inside another place belongs to that."""
         found = {
             place
             for finder in self._finders
@@ -191,6 +191,6 @@ def _outermost(places: Iterable[Place]) -> Iterator[Place]:
     """Of places in order, with the longer first where two begin together."""
     end = 0
     for place in places:
-        if place.end > end:
+        if place.start >= end:
             yield place
-            end = place.end
+        end = max(end, place.end)
