@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from engrain import artifacts, pipeline
-from engrain.backends.base import Message, Request
+from engrain.backends.base import Message, Reply, Request, Sampling, Usage
 from engrain.cli.main import app
 from engrain.errors import UserError
 from engrain.progress import Silent
@@ -56,15 +57,12 @@ class Handler(BaseHTTPRequestHandler):
         self.server.bodies.append(sent)
         asked = json.loads(sent)
         messages = tuple(Message(m["role"], m["content"]) for m in asked["messages"])
-        reply = self.server.script(
-            Request(
-                messages=messages,
-                temperature=1.0,
-                top_p=1.0,
-                max_tokens=100,
-                sample=asked.get("seed") or 0,
-            )
-        )
+        if len(re.findall(r"^</document>\n\nTask: ", messages[0].content, re.MULTILINE)) == 1:
+            sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=100)
+            sample = asked.get("seed") or 0
+            reply = self.server.script(Request(messages=messages, sampling=sampling, sample=sample))
+        else:  # of the judge
+            reply = Reply(text="Yes.", finish_reason="stop", usage=Usage(completion_tokens=1))
         choice = {
             "index": 0,
             "finish_reason": "stop",
