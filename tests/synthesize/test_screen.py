@@ -10,7 +10,7 @@ import pytest
 
 from engrain.errors import MissingExtra, UserError
 from engrain.records import Document
-from engrain.synthesize.screen.run import Sensitive, _Finder
+from engrain.synthesize.screen.run import Searcher, Sensitive
 from engrain.synthesize.settings import ScreenSettings
 
 STORY = "The keeper climbed the stairs at 9.30 and lit the lamp, as in 1641-1679.\n" * 3
@@ -72,14 +72,14 @@ HARMLESS = [
 
 
 def places(text: str, **settings: object) -> list[tuple[str, str]]:
-    finder = _Finder(ScreenSettings(**settings))
-    return [(place.kind, text[place.start : place.end]) for place in finder.places(text)]
+    searcher = Searcher(ScreenSettings(**settings))
+    return [(place.kind, text[place.start : place.end]) for place in searcher.places(text)]
 
 
 @pytest.mark.parametrize(("kind", "planted"), PLANTED)
 def test_what_is_planted_is_found_where_it_stands(kind, planted):
     text = f"{STORY}He noted {planted} and\n{STORY}"
-    (found,) = _Finder(ScreenSettings(find=[kind])).places(text)
+    (found,) = Searcher(ScreenSettings(find=[kind])).places(text)
     assert found.kind == kind
     start = text.index(planted)
     assert start - 1 <= found.start < found.end <= start + len(planted) + 1
@@ -144,7 +144,7 @@ def test_a_finding_tells_its_place_and_at_most_two_characters():
         text=f"{STORY}Call +44 20 7946 0958.",
         sha256="",
     )
-    title, text = _Finder(ScreenSettings()).sensitive(document)
+    title, text = Searcher(ScreenSettings()).sensitive(document)
     assert title == Sensitive(
         document_id="d1", source="notes/grace.txt", part="title", kind="email", start=9, end=26,
         hint="gr",
@@ -157,7 +157,7 @@ def test_a_source_that_is_itself_a_finding_is_not_told():
     document = Document(
         id="d1", title="Mail", source="grace@example.org.txt", text="grace@example.org", sha256=""
     )
-    assert [one.source for one in _Finder(ScreenSettings()).sensitive(document)] == [""]
+    assert [one.source for one in Searcher(ScreenSettings()).sensitive(document)] == [""]
 
 
 def test_a_missing_library_names_the_extra(monkeypatch):
@@ -165,13 +165,13 @@ def test_a_missing_library_names_the_extra(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
             with pytest.raises(MissingExtra, match=r"engrain\[screen\]"):
-                _Finder(ScreenSettings())
+                Searcher(ScreenSettings())
 
 
 def test_nothing_is_found_in_stories_and_encyclopaedias(data):
     stories = (data / "quality" / "quality_mc4.jsonl").read_text(encoding="utf-8").splitlines()
     passages = (data / "squad" / "squad_val.jsonl").read_text(encoding="utf-8").splitlines()
-    finder = _Finder(ScreenSettings(phone_regions=["US", "GB", "DE"]))
+    searcher = Searcher(ScreenSettings(phone_regions=["US", "GB", "DE"]))
     texts = [json.loads(line)["article"] for line in stories]
     texts += [json.loads(line)["context"] for line in passages]
-    assert [finder.places(text) for text in texts if finder.places(text)] == []
+    assert [searcher.places(text) for text in texts if searcher.places(text)] == []

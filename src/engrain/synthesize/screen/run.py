@@ -100,14 +100,14 @@ def screen(
         if folder is not None:
             (folder / SCREENED).unlink(missing_ok=True)
         return None
-    finder, flagged, count = _Finder(settings), dict[str, Flagged](), 0
+    searcher, flagged, count = Searcher(settings), dict[str, Flagged](), 0
     with ExitStack() as stack:
         rows = None
         if folder is not None:
             rows = stack.enter_context(RowWriter(folder / SCREENED, Sensitive))
         for document in artifacts.documents(corpus):
             count += 1
-            found = list(finder.sensitive(document))
+            found = list(searcher.sensitive(document))
             if found:
                 kinds = Counter(str(one.kind) for one in found)
                 flagged[document.id] = Flagged(source=found[0].source, kinds=kinds)
@@ -144,8 +144,11 @@ def admitted(corpus: Artifact, screened: Screened | None) -> Callable[[], Iterat
     )
 
 
-class _Finder:
+class Searcher:
+    """Finds what the settings name, except what they allow."""
+
     def __init__(self, settings: ScreenSettings) -> None:
+        """Raises MissingExtra where a library is not installed."""
         self._allowed = tuple(pattern.casefold() for pattern in settings.allow)
         self._finders = (
             SecretFinder(settings.find),
