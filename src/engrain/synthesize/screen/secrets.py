@@ -1,7 +1,8 @@
 """Private keys, access keys and passwords: the patterns of detect-secrets, and a few beside them.
 
 Only patterns: nothing that is found is tried out on its service, as detect-secrets does by default.
-Its detectors of random-looking strings and of IP addresses are left out: in prose they find prose.
+Its detectors of random-looking strings and of IP addresses are left out: the first found alphabets
+and checksums (docs/notebook.md, 2026-11-21), and an address alone is no secret.
 """
 
 from __future__ import annotations
