@@ -409,4 +409,11 @@ def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:
             "trained on. The generator wrote questions and training texts alike, so the accuracy "
             "says less than on real questions."
         )
+    screened = result.synthetic.counts.get("screened") if result.synthetic is not None else None
+    if screened and screened["left_out"]:
+        found.append(
+            f"{screened['left_out']} of {screened['documents']} documents were left out of the "
+            "synthesis because they hold what looks like secrets or personal data "
+            "(synthesis.screen): nothing was taught about them, while retrieval reads all of them."
+        )
     return tuple(found)

@@ -22,6 +22,7 @@ from engrain.recipe import Recipe
 from engrain.store import Artifact
 from engrain.synthesize.pilot import Pilot, pilot
 from engrain.synthesize.plan import Estimate, estimate
+from engrain.synthesize.screen.run import Screened, screen
 from engrain.synthesize.windows import CHARACTERS_PER_TOKEN
 
 # An H100's dense bf16 peak is 989 TFLOP/s; well-tuned training of such sizes reaches 40 % of it.
@@ -56,6 +57,8 @@ class Plan:
     generation: Estimate
     """From the pilot, where there was one."""
     pilot: Pilot | None
+    screened: Screened | None
+    """What would keep documents from the generator; None: they are not searched."""
     usd_limit: float | None
     """Where `synthesis.budget.usd` stops the generator."""
     budgets: tuple[BudgetPlan, ...]
@@ -92,11 +95,13 @@ def plan(recipe: Recipe, *, progress: Progress, trial: Trial | None = None) -> P
         read = corpus(recipe.corpus, recipe.questions, Path(scratch) / "corpus", progress=progress)
         counter = _counter(recipe, read)
         tried = None if trial is None else _tried(recipe, read, trial, counter)
+        screened = screen(read, recipe.synthesis.screen) if tried is None else tried.screened
         generation = estimate(
             read,
             recipe.synthesis,
             price=recipe.generator.price,
             count_tokens=counter.count,
+            screened=screened,
         )
     parameters = _parameters(recipe.student.path)
     return Plan(
@@ -106,6 +111,7 @@ def plan(recipe: Recipe, *, progress: Progress, trial: Trial | None = None) -> P
         questions=read.counts["questions"],
         generation=generation if tried is None else tried.estimate,
         pilot=tried,
+        screened=screened,
         usd_limit=recipe.synthesis.budget.usd,
         budgets=tuple(_budget(recipe, share, parameters) for share in recipe.scaling.budgets),
         parameters=parameters,

@@ -41,6 +41,8 @@ _VERSIONED = (
     "openai",
     "py3langid",
     "rensa",
+    "detect-secrets",
+    "phonenumbers",
 )
 
 _RECORDED = ("stage", "fingerprint", "settings", "inputs", "counts")

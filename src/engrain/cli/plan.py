@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from engrain.planning import Plan
     from engrain.recipe import Recipe
     from engrain.synthesize.pilot import Pilot
+    from engrain.synthesize.screen.run import Screened
+
+# Documents with findings that are named.
+_LISTED = 10
 
 EXAMPLE = "Example: engrain plan handbook.yaml --pilot 10"
 
@@ -70,7 +74,10 @@ def print_plan(made: Plan) -> None:
         f"documents   {made.documents:,} ({made.skipped:,} skipped), "
         f"{quantity(made.characters)} characters"
     )
-    print(f"questions   {made.questions:,}\n")
+    print(f"questions   {made.questions:,}")
+    if made.screened is not None:
+        _print_screened(made.screened)
+    print()
     generation, pilot = made.generation, made.pilot
     if pilot is not None:
         _print_pilot(pilot)
@@ -107,6 +114,17 @@ def print_plan(made: Plan) -> None:
     print(f"evaluation  {made.evaluation_requests:,} answers\n")
     for assumption in made.assumptions:
         print(f"Assumes: {assumption}.")
+
+
+def _print_screened(screened: Screened) -> None:
+    then = "the run leaves these documents out" if screened.left_out else "the run stops at them"
+    print(f"screened    {screened.in_words()}{f'; {then}' if screened.flagged else ''}")
+    flagged = list(screened.flagged.items())
+    for name, one in flagged[:_LISTED]:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(one.kinds.items()))
+        print(f"            {one.source or name}: {kinds}")
+    if len(flagged) > _LISTED:
+        print(f"            and {len(flagged) - _LISTED:,} more")
 
 
 def _print_pilot(pilot: Pilot) -> None:

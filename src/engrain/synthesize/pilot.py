@@ -32,6 +32,7 @@ from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import LIST_TOKENS, Drafts, Estimate, Rates, allotted, draft, scaled
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import Desk
+from engrain.synthesize.screen.run import Screened, admitted, require_clean, screen
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts, estimated_tokens
@@ -65,6 +66,8 @@ class Pilot:
     """The ends of each figure's 95 % interval, over documents; None: one document tells nothing of
     the others."""
     high: Estimate | None
+    screened: Screened | None
+    """What was found in the documents; None: they were not searched."""
 
 
 @dataclass(slots=True)
@@ -119,9 +122,12 @@ def pilot(
         count_tokens: Of a prompt.
 
     Raises:
-        UserError: Where a method brought nothing usable, or the ledger is in use.
+        UserError: Where a method brought nothing usable, the ledger is in use, or the screen found
+        what must not be sent.
     """
-    cuts = Cuts(lambda: artifacts.documents(corpus))
+    screened = screen(corpus, settings.screen, out)
+    require_clean(screened, "plan", out)
+    cuts = Cuts(admitted(corpus, screened))
     cut = cuts.of(settings.window)
     if not cut:
         raise UserError(f"plan: no document in {str(corpus.path)!r} has any text")
@@ -160,6 +166,7 @@ def pilot(
         estimate=estimates[0],
         low=low,
         high=high,
+        screened=screened,
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engrain import artifacts
 from engrain.backends.base import Request, Usage
 from engrain.backends.settings import Price
 from engrain.store import Artifact
@@ -20,6 +19,7 @@ from engrain.synthesize.judge.plan import Written, asking
 from engrain.synthesize.methods import methods
 from engrain.synthesize.prompts import DOCUMENT_END
 from engrain.synthesize.schedule import Allotment
+from engrain.synthesize.screen.run import Screened, admitted
 from engrain.synthesize.settings import SynthesisSettings
 from engrain.synthesize.windows import Cuts, estimated_tokens
 
@@ -84,9 +84,13 @@ def estimate(
     *,
     price: Price | None = None,
     count_tokens: Callable[[str], int] = estimated_tokens,
+    screened: Screened | None = None,
 ) -> Estimate:
-    """Estimate the synthesis of a corpus; `count_tokens` may be a tokenizer's."""
-    cuts = Cuts(lambda: artifacts.documents(corpus))
+    """Estimate the synthesis of a corpus, or of what of it a screen admits.
+
+    `count_tokens` may be a tokenizer's.
+    """
+    cuts = Cuts(admitted(corpus, screened))
     return scaled(draft(cuts, settings, count_tokens), {}, settings, price)
 
 

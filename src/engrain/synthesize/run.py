@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from engrain.synthesize.notebook import Notebook
 from engrain.synthesize.plan import estimate
 from engrain.synthesize.questions import Questions
 from engrain.synthesize.rounds import LIMIT, Desk, Rounds
+from engrain.synthesize.screen.run import Screened, admitted, require_clean, screen
 from engrain.synthesize.settings import JudgeSettings, SynthesisSettings
 from engrain.synthesize.verify import Verifier
 from engrain.synthesize.windows import Cuts
@@ -61,15 +63,15 @@ def synthesize(
         settings: What is written, and the budget.
         out: The artifact's directory: `kept/<method>.parquet`, `rejected/<method>.parquet`,
             `requests/*.parquet`, `ledger.sqlite`, `usage.json`; `judged.json` where the texts are
-            judged.
+            judged; `screened.parquet` where the documents are searched.
         seed: Another seed draws other replies to the same prompts.
         concurrency: Requests in flight.
         progress: Told of tokens kept.
         price: What tokens cost; needed by a budget in money.
 
     Raises:
-        UserError: Where nothing usable came back, the generator keeps failing, or texts leak
-        evaluation questions.
+        UserError: Where nothing usable came back, the generator keeps failing, texts leak
+        evaluation questions, or the screen found what must not be sent.
     """
     if settings.budget.usd is not None and price is None:
         raise UserError(
@@ -112,11 +114,13 @@ class _Stage:
         self._stopped: dict[str, str] = {}
         self._from_ledger = 0
         self._judged: Mapping[str, Any] | None = None
-        self._cuts = Cuts(lambda: artifacts.documents(corpus))
+        self._documents = admitted(corpus, None)
+        self._cuts = Cuts(self._documents)
 
     def build(self, out: Path) -> Mapping[str, Any]:
+        screened = self._screen(out)
         started = time.monotonic()
-        planned = estimate(self._corpus, self._settings, price=self._price)
+        planned = estimate(self._corpus, self._settings, price=self._price, screened=screened)
         cut = self._cuts.of(self._settings.window)
         if not cut:
             raise UserError(f"synthesize: no document in {str(self._corpus.path)!r} has any text")
@@ -149,11 +153,24 @@ class _Stage:
         return {
             **self._counts(collector, cut, out),
             "overlap": verifier.overlap.as_json(),
-            "coverage": cover(
-                out, lambda: artifacts.documents(self._corpus), self._settings.window
-            ),
+            "coverage": cover(out, self._documents, self._settings.window),
             **({} if self._judged is None else {"judged": self._judged}),
+            **({} if screened is None else {"screened": screened.as_json()}),
         }
+
+    def _screen(self, out: Path) -> Screened | None:
+        """Before anything is sent: what must not be is refused or left out."""
+        screened = screen(self._corpus, self._settings.screen, out)
+        require_clean(screened, "synthesize", out)
+        if screened is not None:
+            self._documents = admitted(self._corpus, screened)
+            self._cuts = Cuts(self._documents)
+            left_out = len(screened.left_out)
+            self._progress.say(
+                f"synthesize: {screened.in_words()}"
+                + (f"; {left_out:,} documents are left out" if left_out else "")
+            )
+        return screened
 
     async def _ask(self, desk: Desk, out: Path) -> None:
         try:
@@ -166,10 +183,16 @@ class _Stage:
 
     async def _write(self, desk: Desk) -> None:
         so_far = 0.0
-        for method, share in methods(self._settings, seed=self._seed):
-            so_far += share
-            limits = Limits.of(self._settings.budget, self._price, share=share, share_so_far=so_far)
-            await self._run(desk, method, limits)
+        planned = methods(self._settings, seed=self._seed)
+        for kind, of_kind in groupby(planned, key=lambda entry: entry[0].kind):
+            for method, share in of_kind:
+                so_far += share
+                limits = Limits.of(
+                    self._settings.budget, self._price, share=share, share_so_far=so_far
+                )
+                await self._run(desk, method, limits)
+            if not desk.collector.kinds[kind]:
+                raise self._nothing(desk.collector, [m for m, _ in planned if m.kind == kind])
         desk.collector.check_leaks(last=True)
 
     async def _judge(self, desk: Desk, out: Path, settings: JudgeSettings) -> None:
@@ -191,17 +214,6 @@ class _Stage:
             reason = await rounds.run()
         self._from_ledger += rounds.from_ledger
         kept = desk.collector.spent[method.name].kept_tokens
-        if not kept:
-            limited = reason.startswith(LIMIT)
-            raise UserError(
-                f"synthesize: {self._generator.model!r} wrote nothing usable by method "
-                f"{method.name!r}: {reason} ({_most_common(desk.collector, method)}); "
-                + (
-                    "raise it under synthesis.budget"
-                    if limited
-                    else f"look at the replies in {LEDGER}, or ask another model"
-                )
-            )
         if reason:
             self._stopped[method.name] = reason
             self._progress.say(
@@ -215,6 +227,22 @@ class _Stage:
                 f"synthesize: {unused} requests were in flight when a cap was reached; what they "
                 f"brought is not used, and kept in {LEDGER} for a larger budget"
             )
+
+    def _nothing(self, collector: Collector, tried: Sequence[Method]) -> UserError:
+        """All methods of a kind brought nothing: no mixture can be made."""
+        last = tried[-1]
+        reason = self._stopped[last.name]
+        names = ", ".join(repr(method.name) for method in tried)
+        limited = reason.startswith(LIMIT)
+        return UserError(
+            f"synthesize: {self._generator.model!r} wrote nothing usable by method "
+            f"{names}: {reason} ({_most_common(collector, last)}); "
+            + (
+                "raise it under synthesis.budget"
+                if limited
+                else f"look at the replies in {LEDGER}, or ask another model"
+            )
+        )
 
     def _warn(self, guard: LeakGuard, cut: Sequence[Window]) -> None:
         found = [window for window in cut if guard.find(words(window.text))]

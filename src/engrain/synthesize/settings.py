@@ -5,13 +5,23 @@ Sampling settings are the paper's (arXiv 2603.23562); figures that it leaves ope
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from engrain.settings import Settings
 
 DocumentMethod = Literal["rewrite", "entigraph", "active_reading", "spa", "stretched"]
+ScreenKind = Literal[
+    "private_key",
+    "api_key",
+    "password",
+    "email",
+    "phone",
+    "iban",
+    "payment_card",
+    "national_id",
+]
 
 _SMALLEST_WINDOW = 50
 # Far above what anyone pays for, and planned text by text: more is a slip of the hand.
@@ -179,6 +189,22 @@ class JudgeSettings(Settings):
         return self
 
 
+class ScreenSettings(Settings):
+    """Secrets and personal data for which the documents are searched before the first request."""
+
+    find: tuple[ScreenKind, ...] = Field(get_args(ScreenKind), min_length=1)
+    """What is looked for; `api_key` is keys and tokens of known services, `password` those in
+    URLs, connection strings and assignments."""
+    phone_regions: tuple[str, ...] = ()
+    """Countries (`US`, `DE`) whose numbers are also found without `+` and the country's code."""
+    allow: tuple[str, ...] = ()
+    """What may stay although it is found, without regard to case: `*@example.com`. A recipe is kept
+    with the run, so name nothing secret."""
+    on_finding: Literal["stop", "skip"] = "stop"
+    """`stop`: the run ends before anything is sent. `skip`: nothing is asked about documents with
+    findings."""
+
+
 class SynthesisSettings(Settings):
     """The synthesis stage."""
 
@@ -189,6 +215,8 @@ class SynthesisSettings(Settings):
     verify: VerifySettings = VerifySettings()
     judge: JudgeSettings | None = None
     """Have the generator judge what was kept; none: nothing is asked."""
+    screen: ScreenSettings | None = None
+    """Search the documents for secrets and personal data first; none: they are sent as they are."""
     window: int = Field(1500, ge=_SMALLEST_WINDOW)
     """Approximate tokens of document text in one prompt; a longer document is cut at its
     paragraphs."""
