@@ -202,6 +202,37 @@ def test_a_generator_that_writes_nothing_usable_stops_the_run(make_corpus, tmp_p
     assert len(backend.requests) < 200
 
 
+def test_a_small_limit_on_requests_leaves_some_for_texts_beside_their_lists(
+    make_corpus, writer, tmp_path
+):
+    made = run(
+        make_corpus(30),
+        writer,
+        tmp_path / "out",
+        qa={"share": 0.0},
+        documents={"method": "active_reading", "focal": False, "share": 1.0},
+        budget={"requests": 12},
+    )
+    assert made.counts["requests"] == 12
+    assert made.counts["texts"]["active_reading"] >= 4
+
+
+def test_one_form_of_several_that_brings_nothing_is_told_and_ends_no_run(
+    make_corpus, writer, tmp_path
+):
+    def maps_refused(request):
+        mapped = "a mind map in words" in request.messages[-1].content
+        return "I'm sorry, but I cannot help." if mapped else writer._script(request)
+
+    made = run(
+        make_corpus(), ScriptedBackend(maps_refused), tmp_path / "out", documents={"method": "spa"}
+    )
+    assert "spa_mind_map" in made.counts["stopped"]
+    assert made.counts["rejected"]["refusal"] > 0
+    assert "spa_mind_map" not in made.counts["texts"]
+    assert made.counts["texts"]["spa_teacher"] > 0
+
+
 def test_a_generator_that_repeats_itself_stops_the_run_with_what_it_wrote(make_corpus, tmp_path):
     pair = '[{"question": "What?", "explanation": "That.", "answer": "that"}]'
     backend = ScriptedBackend(lambda request: pair)

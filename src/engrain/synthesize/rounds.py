@@ -225,6 +225,8 @@ class Rounds:
             if found:
                 desk.add_list(self._method, about, found)
 
+        # A list without a text is worth nothing.
+        for_texts = (self._limits.requests_left(total(desk.collector.spent)) or 0) // 2
         for _ in range(_TRIES):
             missing = [
                 window
@@ -233,8 +235,7 @@ class Rounds:
             ]
             left = self._limits.requests_left(total(desk.collector.spent))
             if left is not None:
-                # A list without a text is worth nothing: half of the requests are the texts'.
-                missing = missing[: (left + 1) // 2]
+                missing = missing[: max(0, left - for_texts)]
             if not missing:
                 break
             gate = Gate(self._limits, desk.collector.spent, preparation.name)
