@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -61,6 +68,52 @@ def chromium() -> Path:
     if found is None:
         pytest.skip("no chromium on this machine; install Debian's package of that name")
     return Path(found)
+
+
+@contextmanager
+def _serving(log: Path, *command: str, ready: str) -> Iterator[str]:
+    # A fixture of a module starts it before any test has `isolated` its own state.
+    state = {"HF_HOME": str(log.parent / "hf_home")}
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **state},
+        )
+    try:
+        while (found := re.search(ready, log.read_text())) is None:
+            assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
+            time.sleep(0.2)
+        yield found[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@contextmanager
+def _serving_model(folder: Path, log: Path) -> Iterator[str]:
+    serve = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
+    place = ["--host", "127.0.0.1", "--port", "0", "--log-level", "info"]
+    # It says so when it listens, and where.
+    with _serving(log, *serve, *place, ready=r"(?<=Uvicorn running on )http://\S+") as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """Starts a server process that writes to a log, and ends it; gives what `ready` matches there:
+    `with serving(log, *command, ready=r"http://\\S+") as url`."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def serving_model() -> Callable[[Path, Path], AbstractContextManager[str]]:
+    """Starts `transformers serve` with a checkpoint, and ends it; gives the URL of its API:
+    `with serving_model(folder, log) as url`."""
+    return _serving_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
