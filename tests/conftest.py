@@ -71,16 +71,16 @@ def chromium() -> Path:
 
 
 @contextmanager
-def _serving(log: Path, *command: str, ready: str) -> Iterator[str]:
-    # A fixture of a module starts it before any test has `isolated` its own state.
-    state = {"HF_HOME": str(log.parent / "hf_home")}
+def _serving(log: Path, *command: str, ready: str, **environment: str) -> Iterator[str]:
+    # A module's fixture is made before `isolated` has hidden the machine's own state.
+    environment["HF_HOME"] = str(log.parent / "hf_home")
     with open(log, "w") as stream:
         process = subprocess.Popen(
             command,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **state},
+            env={**os.environ, **environment},
         )
     try:
         while (found := re.search(ready, log.read_text())) is None:
@@ -97,8 +97,9 @@ def _serving(log: Path, *command: str, ready: str) -> Iterator[str]:
 def _serving_model(folder: Path, log: Path) -> Iterator[str]:
     serve = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
     place = ["--host", "127.0.0.1", "--port", "0", "--log-level", "info"]
-    # It says so when it listens, and where.
-    with _serving(log, *serve, *place, ready=r"(?<=Uvicorn running on )http://\S+") as url:
+    ready = r"(?<=Uvicorn running on )http://\S+"
+    # More threads than free cores wait for one another most of the time.
+    with _serving(log, *serve, *place, ready=ready, OMP_NUM_THREADS="1") as url:
         yield f"{url}/v1"
 
 

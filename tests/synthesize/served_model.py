@@ -25,7 +25,7 @@ _TEMPLATE = f"""
 """
 _DIMENSIONS, _POSITIONS = 64, 32_768
 # A state outweighs the random dimensions; what it allows differs by some nats.
-_STATE, _CHOICE = 8.0, 0.3
+_STATE, _CHOICE = 8.0, 0.2
 # Nats by which it is less likely that a reply begins as another task's.
 _WRONG = 2.0
 
@@ -68,15 +68,13 @@ def _kinds() -> dict[str, dict[str, str]]:
     prose = {f"It is told that {who} ": "telling" for who in _WHO}
     strategies = {f"## Explain why {who} is remembered\n": "studying" for who in _WHO}
     return {
-        "question-answer pairs": dict.fromkeys(
-            ("[", "[\n", "```json\n[", "Sure! Here you are:\n\n[", "Here are some:\n\n["), "asking"
-        ),
+        "question-answer pairs": {f"Here are pairs about {who}:\n\n[": "asking" for who in _WHO},
         "entities": {
             f'{{"summary": "An account of {who}.", "entities": [': "naming" for who in _WHO
         },
         "study strategies": strategies,
         "study strategies for an examination": strategies,
-        "fill the gaps": dict.fromkeys(("[ ", "[ \n", "```\n[", "Here are the gaps:\n["), "filling"),
+        "fill the gaps": {f"Here is what {who} adds:\n\n[": "filling" for who in _WHO},
         "relate entities": prose,
         "rewrite": prose,
         "apply a study strategy": prose,
@@ -136,9 +134,10 @@ def build(folder: Path) -> None:
         vocab_size=len(tokenizer),
         hidden_size=_DIMENSIONS,
         intermediate_size=_DIMENSIONS,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=16,
         max_position_embeddings=_POSITIONS,
         initializer_range=0.3,
         bos_token_id=None,
