@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -61,6 +68,53 @@ def chromium() -> Path:
     if found is None:
         pytest.skip("no chromium on this machine; install Debian's package of that name")
     return Path(found)
+
+
+@contextmanager
+def _serving(log: Path, *command: str, ready: str, **environment: str) -> Iterator[str]:
+    # A module's fixture is made before `isolated` has hidden the machine's own state.
+    environment["HF_HOME"] = str(log.parent / "hf_home")
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    try:
+        while (found := re.search(ready, log.read_text())) is None:
+            assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
+            time.sleep(0.2)
+        yield found[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@contextmanager
+def _serving_model(folder: Path, log: Path) -> Iterator[str]:
+    serve = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
+    place = ["--host", "127.0.0.1", "--port", "0", "--log-level", "info"]
+    ready = r"(?<=Uvicorn running on )http://\S+"
+    # More threads than free cores wait for one another most of the time.
+    with _serving(log, *serve, *place, ready=ready, OMP_NUM_THREADS="1") as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """Starts a server process that writes to a log, and ends it; gives what `ready` matches there:
+    `with serving(log, *command, ready=r"http://\\S+") as url`."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def serving_model() -> Callable[[Path, Path], AbstractContextManager[str]]:
+    """Starts `transformers serve` with a checkpoint, and ends it; gives the URL of its API:
+    `with serving_model(folder, log) as url`."""
+    return _serving_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,24 +28,6 @@ training: {{learning_rate: 1.0e-3, epochs: 1, sequence_length: 256, batch_sequen
 retrieval: {{chunk_characters: 512, keep: 2}}
 evaluation: {{max_tokens: 48, oracle_characters: 1000}}
 """
-
-
-@contextmanager
-def serving(log: Path, *command: str, ready: str) -> Iterator[str]:
-    """A server process that writes to `log`; yields what `ready` matches there."""
-    with open(log, "w") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        while (found := re.search(ready, log.read_text())) is None:
-            assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
-            time.sleep(0.2)
-        yield found[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
 
 
 def engrain(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +56,7 @@ def checked(out: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_three_filings_through_the_testbed_server(data: Path, tmp_path: Path) -> None:
+def test_three_filings_through_the_testbed_server(data: Path, tmp_path: Path, serving) -> None:
     corpus = tmp_path / "filings"
     (corpus / "pdfs").mkdir(parents=True)
     for name in FILINGS:
@@ -94,7 +73,7 @@ def test_three_filings_through_the_testbed_server(data: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_quality_stories_through_the_testbed_server(data: Path, tmp_path: Path) -> None:
+def test_quality_stories_through_the_testbed_server(data: Path, tmp_path: Path, serving) -> None:
     source = data / "quality" / "quality_mc4.jsonl"
     with serving(
         tmp_path / "log", *ENGRAIN, "testbed", "serve", "--port", "0", ready=r"http://\S+"
@@ -145,23 +124,21 @@ def test_a_run_killed_in_every_stage_ends_as_an_uninterrupted_one(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_transformers_serve_as_the_generator(tmp_path: Path) -> None:
+def test_transformers_serve_as_the_generator(tmp_path: Path, serving_model) -> None:
     """A real server of a real (tiny) model: its replies are unusable, and the run says so and stops
     or completes; what was asked is recorded either way."""
     from engrain.testbed import student
 
     engrain("testbed", "world", str(tmp_path / "world"), "--documents", "4")
-    serve = Path(sys.executable).parent / "transformers"
-    command = [str(serve), "serve", str(student.path()), "--port", "18411", "--log-level", "info"]
-    with serving(tmp_path / "log", *command, ready="Uvicorn running"):
+    with serving_model(student.path(), tmp_path / "log") as url:
         path = tmp_path / "recipe.yaml"
         path.write_text(
             "name: served\nseed: 0\ncorpus: {paths: [world/documents]}\n"
             "questions: {path: world/questions.jsonl}\n"
-            "generator: {backend: openai, base_url: 'http://127.0.0.1:18411/v1', "
+            f"generator: {{backend: openai, base_url: '{url}', "
             f"model: {student.path()}, concurrency: 1}}\n"
             "synthesis: {qa: {share: 0}, documents: {method: rewrite, focal: false, share: 1, "
-            "max_tokens: 64}, budget: {tokens: 2k, requests: 60}}\n"
+            "max_tokens: 400}, budget: {tokens: 2k, requests: 60}}\n"
             "mixture: {qa_to_documents: '0:1', replay: null}\nstudent: {model: testbed}\n"
             "training: {learning_rate: 1.0e-3, epochs: 1, sequence_length: 256, "
             "batch_sequences: 4}\nretrieval: {chunk_characters: 512, keep: 2}\n"

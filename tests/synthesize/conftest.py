@@ -6,23 +6,30 @@ import hashlib
 import json
 import random
 import re
+import shutil
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engrain import artifacts
 from engrain.backends.base import Reply, Request, Usage
 from engrain.backends.scripted import ScriptedBackend
+from engrain.corpus.run import corpus as read_corpus
+from engrain.corpus.settings import CorpusSettings
 from engrain.progress import Silent
 from engrain.records import Document, Question
 from engrain.store import Artifact, run_stage, write_rows
 from engrain.synthesize import SynthesisSettings
 from engrain.synthesize.base import Asked
 from engrain.synthesize.run import synthesize
-from engrain.synthesize.trace import requests
+from engrain.synthesize.trace import requests, trace
+from engrain.synthesize.windows import windows
 from engrain.testbed.world import build
 
+PREPARATIONS = {"strategies", "entities"}
 WORDS = [f"word{number}" for number in range(500)]
 
 
@@ -153,3 +160,69 @@ class Judging:
 def judging() -> type[Judging]:
     """Settings, synthesis and results of the judges: `judging.make(...)`."""
     return Judging
+
+
+def _check(made: Artifact, corpus: Artifact) -> None:
+    asked = {row.request_id: row for row in requests(made)}
+    failed = {key for key, row in asked.items() if row.failure}
+    assert (len(asked), len(failed)) == (made.counts["requests"], made.counts["failures"])
+    usage = json.loads((made.path / "usage.json").read_text())
+    for field in ("prompt_tokens", "completion_tokens", "cached_prompt_tokens"):
+        assert usage[field] == sum(getattr(row, field) for row in asked.values())
+    kept, rejected = list(artifacts.texts(made)), list(artifacts.rejected(made))
+    assert usage["kept_tokens"] == sum(text.tokens for text in kept)
+    assert Counter(row.reason for row in rejected) == made.counts["rejected"]
+    assert {row.request_id for row in rejected if row.reason == "failed"} == failed
+    ended = {text.request_id for text in kept} | {row.request_id for row in rejected}
+    assert ended <= asked.keys()
+    assert {row.method for key, row in asked.items() if key not in ended} <= PREPARATIONS
+    questions = defaultdict(set)
+    for text in kept:
+        questions[text.document_id].add(text.question)
+    documents = {document.id: document for document in artifacts.documents(corpus)}
+    cut = windows(documents.values(), made.settings["window"])
+    begins = {(window.document_id, window.number): window.text[:30] for window in cut}
+    assert {row.document_id for row in asked.values()} == documents.keys()
+    for text in kept:
+        origin = asked[text.request_id]
+        assert (text.document_id, text.method) == (origin.document_id, origin.method)
+        assert (text.strategy, text.focus) == (origin.strategy, origin.focus)
+        assert documents[text.document_id].title[:20] in origin.prompt
+        assert begins[text.document_id, origin.window] in origin.prompt
+        assert text.focus in questions[text.document_id] | {""}
+        if text.kind == "document":
+            assert text.focus in origin.prompt
+    for last in {text.method: text for text in kept}.values():
+        traced = trace(made, last.id)
+        assert (traced.text, traced.asked) == (last, asked[last.request_id])
+        assert (traced.model, traced.seed) == (usage["model"], made.settings["seed"])
+        assert traced.sampling["temperature"] == (1.0 if last.kind == "qa" else 0.7)
+
+
+@pytest.fixture(scope="session")
+def check() -> Callable[[Artifact, Artifact], None]:
+    """Checks, of a synthesis and its corpus, that every request is accounted for, and that every
+    text leads back to what it was made from."""
+    return _check
+
+
+@pytest.fixture(scope="session")
+def real_corpus(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Eight stories of QuALITY, ten articles of SQuAD, two filings of FinanceBench."""
+    folder = tmp_path_factory.mktemp("real")
+    stories: dict[str, str] = {}
+    articles: dict[str, dict[str, bool]] = defaultdict(dict)
+    for line in (data / "quality" / "quality_mc4.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        stories[row["doc_id"]] = row["article"][:12_000]
+    for line in (data / "squad" / "squad_val.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        articles[row["title"]][row["context"]] = True
+    texts = list(stories.values())[:8] + ["\n\n".join(a) for a in list(articles.values())[:10]]
+    (folder / "documents").mkdir()
+    for number, text in enumerate(texts):
+        (folder / "documents" / f"text {number}.txt").write_text(text[:12_000])
+    for name in ("JOHNSON_JOHNSON_2023_8K_dated-2023-08-30", "ULTABEAUTY_2023Q4_EARNINGS"):
+        shutil.copy(data / "financebench" / "pdfs" / f"{name}.pdf", folder / "documents")
+    settings = CorpusSettings(paths=(folder / "documents",))
+    return read_corpus(settings, None, folder / "corpus", progress=Silent())
