@@ -48,7 +48,8 @@ synthesis:
     share: 0.5
     pairs_per_call: 8
   documents:
-    # Texts that carry the facts: active_reading or rewrite, each focused on one synthetic question.
+    # Texts that carry the facts, each focused on one synthetic question: by active_reading,
+    # rewrite, entigraph, spa or stretched.
     method: active_reading
     focal: true
     share: 0.5
@@ -56,6 +57,9 @@ synthesis:
     # Hard limits. Tokens of kept texts: the paper needs about 100 times the documents' own.
     tokens: 5M
     # usd: 20
+  # Stop before anything is sent if the documents hold secrets or personal data; needs the extra
+  # engrain[screen].
+  # screen: {{}}
 
 mixture:
   # Tokens of question-answer pairs to tokens of documents: 1:1 was best in the paper.

@@ -129,7 +129,8 @@ class BudgetSettings(Settings):
 
 
 class VerifySettings(Settings):
-    """Which texts are not kept, each counted by its reason; null or false switches a filter off."""
+    """Which texts are not kept, each counted by its reason; null switches a filter off, false the
+    two that are true."""
 
     language: bool = True
     """Texts in another language than what they are about; short ones are not judged."""
