@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engrain import artifacts
@@ -22,6 +23,7 @@ from engrain.errors import RequestError, UserError
 from engrain.progress import Silent
 from engrain.synthesize import SynthesisSettings
 from engrain.synthesize.budget import Gate, Limits, Spent
+from engrain.synthesize.collect import LEDGER
 from engrain.synthesize.run import synthesize
 from engrain.synthesize.trace import requests
 
@@ -130,6 +132,37 @@ def test_no_cap_is_passed_by_more_than_is_in_flight_and_timing_changes_nothing(
         assert [row.request_id for row in requests(whole)] == [
             row.request_id for row in requests(made)
         ]
+
+    check()
+
+
+def test_what_the_ledger_holds_is_enough_for_the_same_run_again(
+    make_corpus, writer, tmp_path_factory
+):
+    class Unfailing(Erratic):
+        async def complete(self, request: Request) -> Reply:
+            with suppress(RequestError):
+                return await super().complete(request)
+            return Reply(text="", finish_reason="stop", usage=Usage())
+
+    corpus = make_corpus(3)
+
+    @settings(max_examples=15)
+    @example(48, {"tokens": 2837, "requests": None, "usd": None}, 1, 1)
+    @given(st.integers(0, 10**6), BUDGETS, st.integers(1, 30), st.integers(1, 30))
+    def check(seed, budget, before, now) -> None:
+        folder = tmp_path_factory.mktemp("again")
+        made = None
+        with suppress(UserError):
+            made = write(corpus, Unfailing(writer._script, seed), folder / "out", budget, before)
+        if made is None:
+            return
+        (folder / "again").mkdir()
+        shutil.copy(made.path / LEDGER, folder / "again" / LEDGER)
+        again = Unfailing(writer._script, seed)
+        same = write(corpus, again, folder / "again", budget, now)
+        assert same.counts["texts_fingerprint"] == made.counts["texts_fingerprint"]
+        assert again.requests == []
 
     check()
 

@@ -34,6 +34,7 @@ from engrain.synthesize.trace import requests
 
 # A request that the server refuses takes the connection with it, and so one that waits there.
 ATTEMPTS = 4
+CONCURRENCY = 4
 LENGTH = 16
 PREPARATIONS = {"strategies", "entities"}
 
@@ -78,7 +79,9 @@ class Server:
         writer = openai_backend(
             model=str(self.model), base_url=self.url, attempts=ATTEMPTS, first_wait=0.01
         )
-        return synthesize(corpus, writer, settings, out, seed=0, concurrency=4, progress=Silent())
+        return synthesize(
+            corpus, writer, settings, out, seed=0, concurrency=CONCURRENCY, progress=Silent()
+        )
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,12 @@ def test_a_second_run_asks_for_nothing_that_was_answered(run, server, real_corpu
     (tmp_path / "again").mkdir()
     shutil.copy(run.made.path / LEDGER, tmp_path / "again" / LEDGER)
     again = server.synthesize(run.name, real_corpus, tmp_path / "again")
-    assert set(server.answers() - before) == {"500"}
-    assert Run(run.name, again, [], Counter()).usage()["from_ledger"] == len(run.rows())
+    usage = Run(run.name, again, [], Counter()).usage()
+    # While one that failed is asked again, a few that a cap will leave unused may be asked, too.
+    new = server.answers() - before
+    assert new["500"] >= 1 and set(new) <= {"200", "500"}
+    assert new["200"] <= min(usage["unused"]["requests"], CONCURRENCY)
+    assert usage["from_ledger"] == len(run.rows())
     files = sorted((run.made.path / artifacts.KEPT).iterdir())
     assert files
     for path in files:

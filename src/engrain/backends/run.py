@@ -27,6 +27,8 @@ FAILURES_FROM = 50
 _AHEAD = 1024
 # Prompts are some ten thousand characters each, so this many are some 160 MB.
 _MOST_AHEAD = 16_000
+_TURN = 64
+"""Replies from the ledger between which others have their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,14 @@ class _Run:
                 stored = None if self._ledger is None else self._ledger.get(identity)
                 twin = self._in_flight.get(identity)
                 if stored is not None:
-                    done = _Done(index, request, identity, stored, fresh=False)
-                elif twin is not None:
+                    self._finished.append(_Done(index, request, identity, stored, fresh=False))
+                    # At once: whether the next request is made may depend on what this one brings.
+                    self._store()
+                    self._deliver()
+                    if index % _TURN == 0:
+                        await asyncio.sleep(0)
+                    continue
+                if twin is not None:
                     done = _Done(index, request, identity, await asyncio.shield(twin), fresh=False)
                 else:
                     done = _Done(

@@ -129,8 +129,7 @@ class BudgetSettings(Settings):
 
 
 class VerifySettings(Settings):
-    """Which texts are not kept, each counted by its reason; null switches a filter off, false the
-    two that are true."""
+    """Which texts are not kept, by reason; null, or false where it is true, switches one off."""
 
     language: bool = True
     """Texts in another language than what they are about; short ones are not judged."""
