@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,30 @@ def test_steps_that_are_trained_again_stand_there_once(mixture, student, setting
         train(mixture, student, often, tmp_path, seed=0, progress=SevenSteps())
     train(mixture, student, settings, tmp_path, seed=0, progress=Silent())
     assert steps(tmp_path) == list(range(1, 15))
+
+
+@pytest.mark.parametrize("trackers", [(), ("tensorboard",)])
+def test_metrics_that_a_full_disk_does_not_take_end_the_training_in_a_sentence(
+    trackers, mixture, student, settings, tmp_path
+):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Filling(Silent):
+        @contextmanager
+        def bar(self, label: str, total: int, unit: str) -> Iterator[Bar]:
+            class Counting:
+                def advance(self, amount: int = 1, *, note: str = "") -> None:
+                    if note:
+                        resource.setrlimit(resource.RLIMIT_FSIZE, (400, limits[1]))
+
+            yield Counting()
+
+    plain = settings.model_copy(update={"report_to": trackers})
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*(metrics|tensorboard).* free some"):
+            train(mixture, student, plain, tmp_path, seed=0, progress=Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_training_without_trackers_writes_none(mixture, student, settings, tmp_path):

@@ -141,7 +141,9 @@ def _trained(
         watch = Watch(directory / METRICS, bar, save_every=settings.save_every, meter=meter)
         board = Board(directory / "tensorboard") if TENSORBOARD in settings.report_to else None
         # A lost training is stopped before its step is written down.
-        alarms = Alarms(learning_rate=settings.learning_rate, lora=settings.lora is not None)
+        alarms = Alarms(
+            student.model, learning_rate=settings.learning_rate, lora=settings.lora is not None
+        )
         trainer = SealingTrainer(
             identity=training,
             meter=meter,

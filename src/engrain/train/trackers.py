@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from engrain.errors import UserError
+from engrain.train import disk
 
 TENSORBOARD = "tensorboard"
 _PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"}
@@ -53,6 +55,8 @@ class Board(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Open a file; the steps that are trained again after a checkpoint are taken back."""
+        if not state.is_world_process_zero:
+            return
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -74,18 +78,22 @@ class Board(TrainerCallback):
         **_: Any,
     ) -> None:
         """One step is done."""
+        if self._writer is None:
+            return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        for name, value in (logs or {}).items():
-            if isinstance(value, (int, float)):
+        numbers = {name: v for name, v in (logs or {}).items() if isinstance(v, (int, float))}
+        with disk.told(self._folder):
+            for name, value in numbers.items():
                 self._write(Event(summary=scalar(f"train/{name}", value), step=state.global_step))
-        self._writer.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Close the file, however the training ended."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # What a full disk did not take was told when it was written.
+                self._writer.close()
 
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()
