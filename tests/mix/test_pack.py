@@ -12,7 +12,7 @@ from engrain.mix.pack import pack
 
 def items(lengths: list[int], component: str = "documents") -> list[Item]:
     return [
-        Item(f"{component}{number}", component, "d", "m", 0, length)  # type: ignore[arg-type]
+        Item(f"{component}{number}", component, "d", "m", 0, length, whole=component == "qa")
         for number, length in enumerate(lengths)
     ]
 

@@ -9,9 +9,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Component = Literal["qa", "documents", "replay"]
+Component = str
+"""A component's name: the recipe's, or `replay`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,10 @@ class Item:
     start: int
     """Of its tokens in the pool."""
     length: int
+    whole: bool = False
+    """Cut only where it is longer than a sequence."""
+    parts: tuple[Item, ...] = ()
+    """Of a stitched document: the texts of which it consists, in order; their tokens are its."""
 
 
 def seeded_order(items: Iterable[Item], seed: int) -> list[Item]:
@@ -37,11 +41,11 @@ def seeded_order(items: Iterable[Item], seed: int) -> list[Item]:
     """
     groups: dict[tuple[str, str], list[tuple[float, Item]]] = defaultdict(list)
     for item in items:
-        groups[item.document_id, item.method].append((_uniform(seed, "rank", item.id), item))
+        groups[item.document_id, item.method].append((uniform(seed, "rank", item.id), item))
     placed = []
     for group in groups.values():
         for rank, (_, item) in enumerate(sorted(group, key=lambda pair: (pair[0], pair[1].id))):
-            place = (rank + _uniform(seed, "place", item.id)) / len(group)
+            place = (rank + uniform(seed, "place", item.id)) / len(group)
             placed.append((place, item.id, item))
     return [item for _, _, item in sorted(placed, key=lambda entry: entry[:2])]
 
@@ -58,7 +62,43 @@ def prefix(items: Sequence[Item], tokens: float) -> list[Item]:
     return taken
 
 
-def _uniform(seed: int, purpose: str, id: str) -> float:
+def repeated(items: Sequence[Item], tokens: float, times: int) -> list[Item]:
+    """The first items, each `times` times, with `tokens` tokens in all, to the nearest text.
+
+    All of them stand once before any stands twice, in the same order: repetitions are as far apart
+    as can be. The last one may stand less often. A smaller number of tokens gives a part of these.
+    """
+    if times == 1:
+        return prefix(items, tokens)
+    taken: list[Item] = []
+    total = 0
+    for item in items:
+        if total + times * item.length > tokens:
+            break
+        taken.append(item)
+        total += times * item.length
+    rounds = [taken] * times
+    if len(taken) < len(items):
+        last = items[len(taken)]
+        more = min(times, round((tokens - total) / last.length))
+        ending = {number * times // more for number in range(more)}
+        rounds = [taken + [last] * (number in ending) for number in range(times)]
+    return [item for once in rounds for item in once]
+
+
+def as_needed(items: Sequence[Item], tokens: float) -> list[Item]:
+    """The items in their order, over and over, to `tokens` tokens, to the nearest text."""
+    whole = tokens_of(items)
+    times = int(tokens // whole)
+    return [*items] * times + prefix(items, tokens - times * whole)
+
+
+def tokens_of(items: Iterable[Item]) -> int:
+    """Their tokens, those of repetitions too."""
+    return sum(item.length for item in items)
+
+
+def uniform(seed: int, purpose: str, id: str) -> float:
     """A number in [0, 1) that depends on nothing else: another text more or less moves no other."""
     digest = hashlib.blake2b(f"{seed}\0{purpose}\0{id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

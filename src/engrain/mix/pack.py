@@ -40,8 +40,8 @@ def pack(
     """Sequences of at most `sequence_length` tokens; all tokens of all items, each once.
 
     Every stretch of them holds the components in their overall shares. Padding stays under a
-    thousandth of the positions, but at the very end, and where pairs (`qa`) stand alone: they are
-    cut only where one is longer than a sequence.
+    thousandth of the positions, but at the very end, and where texts that stay `whole` stand alone:
+    they are cut only where one is longer than a sequence.
     """
     queues = [_Queue(items, sequence_length) for items in components.values() if items]
     spare = 0.0
@@ -103,7 +103,7 @@ def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
     if gap > spare:
         for queue, place in seen:
             piece = queue.waiting[place]
-            if piece.item.component != "qa" and piece.length > gap and (queue, place) not in chosen:
+            if not piece.item.whole and piece.length > gap and (queue, place) not in chosen:
                 pieces.append(queue.cut(place, gap))
                 break
     for queue in queues:
