@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engrain.backends.settings import GeneratorSettings
 from engrain.corpus.settings import CorpusSettings, QuestionSettings
@@ -91,6 +91,23 @@ class Recipe(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     held_out: HeldOutSettings = HeldOutSettings()
     scaling: ScalingSettings = ScalingSettings()
+
+    @model_validator(mode="after")
+    def _mixes_what_is_written(self) -> Recipe:
+        qa = ["qa"] if self.synthesis.qa.share else []
+        writers = [writer.method for writer in self.synthesis.writers if writer.share]
+        for part in self.mixture.components:
+            if not part.own:
+                continue
+            written = qa if part.texts == "qa" else writers
+            missing = [method for method in part.methods if method not in written]
+            if missing or not written:
+                wanted = f"{part.texts} of {missing[0]!r}" if missing else part.texts
+                raise ValueError(
+                    f"mixture.components: {part.name!r} takes {wanted}, which synthesis does not "
+                    f"write (it writes {', '.join([*qa, *writers])}); change one of them"
+                )
+        return self
 
 
 def load(path: Path) -> Recipe:
@@ -278,6 +295,8 @@ def _sentence(error: ValidationError) -> str:
         said = f"{where} is missing; give it a value"
     else:
         message = first["msg"].removeprefix("Value error, ")
+        if not where:  # of several sections together
+            return message
         said = f"{where} is {_shown(first['input'])}: {message[:1].lower()}{message[1:]}"
         if first["type"] == "int_parsing":
             said += "; write a number such as 12, 500K or 50M"

@@ -101,7 +101,7 @@ def test_a_source_that_is_nowhere_is_an_error(tmp_path):
 
 
 def test_a_hub_dataset_without_the_library_names_the_extra(monkeypatch):
-    monkeypatch.setattr("engrain.mix.replay._revision", lambda name: "abc")
+    monkeypatch.setattr("engrain.mix.replay._commit", lambda name, revision: "abc")
     replay = opened("somebody/dataset")
     assert replay.identity()["source"] == "somebody/dataset@abc"
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engrain import store
+from engrain import models, store
 from engrain.errors import MissingExtra, UserError
 from engrain.mix.settings import ReplaySettings
 
 _SUFFIXES = (".txt", ".jsonl", ".parquet")
 _PASSAGE = 4000
 """Characters after which a passage of a txt file ends with its paragraph (about 1,000 tokens)."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUFFER = 10_000
 """Texts among which the next one is drawn: some 40 MB of passages."""
 
@@ -31,8 +33,7 @@ class Replay:
     """One opened source. Raises UserError where it is neither a file, a folder nor a dataset."""
 
     def __init__(self, settings: ReplaySettings) -> None:
-        """Open `settings.source`, which is not None."""
-        assert settings.source is not None
+        """Open `settings.source`; only a name on the hub is asked for there."""
         self.share, self.source = settings.share, settings.source
         self._settings = settings
         source = self.source
@@ -43,7 +44,7 @@ class Replay:
                 f"replay source {source!r} does not exist; "
                 "give a txt, jsonl or parquet file, or a dataset's name on the hub"
             )
-        self._revision = "" if self._files is not None else _revision(source)
+        self._revision = "" if self._files is not None else _commit(source, settings.revision)
 
     def identity(self) -> dict[str, Any]:
         """The settings, and the texts' content wherever they lie; of the hub, the revision."""
@@ -57,8 +58,10 @@ class Replay:
 
     def texts(self, seed: int) -> Iterator[str]:
         """All texts that hold anything, shuffled."""
-        plain = self._hub_texts() if self._files is None else self._file_texts(self._files)
-        return _shuffled((text for text in plain if text.strip()), seed)
+        return _shuffled((text for text in self._plain() if text.strip()), seed)
+
+    def _plain(self) -> Iterator[str]:
+        return self._hub_texts() if self._files is None else self._file_texts(self._files)
 
     def _file_texts(self, files: list[Path]) -> Iterator[str]:
         readers = {".txt": _passages, ".jsonl": self._json_lines, ".parquet": self._column}
@@ -97,13 +100,20 @@ class Replay:
             import datasets
         except ImportError as error:
             raise MissingExtra("replay from a dataset of the hub", "hub") from error
-        rows = datasets.load_dataset(
-            self.source,
-            self._settings.subset,
-            split="train",
-            streaming=True,
-            revision=self._revision or None,
-        )
+        try:
+            rows = datasets.load_dataset(
+                self.source,
+                self._settings.subset,
+                split="train",
+                streaming=True,
+                revision=self._revision,
+            )
+        # No such configuration, no split `train`, or files that it cannot read.
+        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+            raise UserError(
+                f"replay dataset {self.source!r} cannot be read ({models.first_line(error)}); "
+                "set replay.subset to one of its configurations, or take another dataset"
+            ) from error
         for row in rows:
             yield self._text(row, f"dataset {self.source!r}")
 
@@ -115,6 +125,11 @@ class Replay:
                 f"set replay.text_field to one of {sorted(row)}"
             )
         return str(row[field])
+
+
+def check(settings: ReplaySettings) -> None:
+    """Raise UserError where the source cannot be read: its first text is."""
+    next(Replay(settings)._plain(), None)
 
 
 def _files(path: Path) -> list[Path]:
@@ -153,14 +168,17 @@ def _shuffled(texts: Iterable[str], seed: int) -> Iterator[str]:
     yield from buffer
 
 
-def _revision(name: str) -> str:
+def _commit(name: str, revision: str | None) -> str:
+    """The commit of a dataset that a revision names; asks nobody where it is a commit already."""
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The root error of the HTTP library underneath: httpx in some versions, httpx2 in others.
     http_error: type[Any] = HfHubHTTPError.__bases__[0]
     try:
-        return str(HfApi().dataset_info(name, timeout=10).sha)
+        return str(HfApi().dataset_info(name, revision=revision, timeout=10).sha)
     except (http_error, OSError, HFValidationError) as error:
         raise UserError(
             f"replay source {name!r} is neither a file nor a dataset reachable on the hub; "

@@ -37,7 +37,7 @@ def choose(
         if not available[part.name]:
             raise UserError(_without_text(settings, part))
     texts = {part.name: tokens_of(available[part.name]) for part in parts}
-    total = _total(settings, texts)
+    total = total_tokens(settings, texts)
     chosen = {}
     for part in parts:
         _check(part, texts[part.name], total, settings)
@@ -59,7 +59,7 @@ def choose(
 def unused(settings: MixtureSettings, available: Mapping[str, Sequence[Item]]) -> dict[str, float]:
     """The share of each component's tokens that stands in no budget's mixture."""
     texts = {part.name: tokens_of(available[part.name]) for part in settings.parts}
-    total = _total(settings, texts)
+    total = total_tokens(settings, texts)
     left = {}
     for part in settings.parts:
         times = part.repeats if isinstance(part.repeats, int) else 1
@@ -67,7 +67,7 @@ def unused(settings: MixtureSettings, available: Mapping[str, Sequence[Item]]) -
     return left
 
 
-def _total(settings: MixtureSettings, texts: Mapping[str, int]) -> float:
+def total_tokens(settings: MixtureSettings, texts: Mapping[str, float]) -> float:
     """Tokens of all components at a budget of 1.
 
     The texts written for this run set it, cut to fit one another; components from elsewhere, and
