@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
-from engrain.mix.compose import Item, prefix, seeded_order
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engrain.mix.compose import Item, as_needed, prefix, repeated, seeded_order, tokens_of
 
 
 def texts(count: int, documents: int = 5) -> list[Item]:
@@ -34,3 +38,35 @@ def test_a_prefix_is_as_long_as_asked_to_the_nearest_text():
         taken = prefix(ordered, tokens)
         assert abs(sum(item.length for item in taken) - tokens) <= 40
         assert taken == ordered[: len(taken)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 50), min_size=3, max_size=40),
+    st.integers(1, 6),
+    st.floats(0.05, 1),
+)
+def test_repetitions_are_exact_as_far_apart_as_can_be_and_never_adjacent(lengths, times, part):
+    items = [Item(f"t{n}", "qa", "d", "m", 0, size) for n, size in enumerate(lengths)]
+    wanted = sum(lengths) * times * part
+    taken = repeated(items, wanted, times)
+    assert abs(tokens_of(taken) - wanted) <= 25
+    counts = Counter(item.id for item in taken)
+    *full, last = [counts[item.id] for item in items if item.id in counts] or [0]
+    assert set(full) <= {times} and 0 <= last <= times
+    if len(counts) > 2:
+        assert all(a.id != b.id for a, b in pairwise(taken))
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(taken):
+        places.setdefault(item.id, []).append(place)
+    for found in places.values():
+        assert all(b - a >= len(counts) - 1 for a, b in pairwise(found))
+
+
+def test_as_often_as_needed_all_stand_once_before_any_stands_twice():
+    items = texts(10)
+    whole = tokens_of(items)
+    assert as_needed(items, whole / 2) == prefix(items, whole / 2)
+    taken = as_needed(items, 2.5 * whole)
+    assert taken[:20] == [*items, *items]
+    assert taken[20:] == prefix(items, whole / 2)

@@ -17,8 +17,8 @@ from engrain.mix.compose import Component, Item
 _LOOK_AHEAD = 256
 """Texts looked at for an exact fill; where lengths vary, a dozen suffice."""
 _AHEAD = 4, 16_384
-"""Sequences, and tokens, by the larger of which a component may be ahead of its share. Where lengths
-vary a sequence is filled long before; where they do not, shares go before a better fill."""
+"""Sequences, and tokens: the larger is the most that a component may be ahead of its share. Where
+lengths vary a sequence is filled long before; where not, shares go before a better fill."""
 _WASTE = 1 / 1000
 """Share of all positions that may be padding before a document is cut instead."""
 

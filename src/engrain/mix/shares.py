@@ -28,8 +28,7 @@ def choose(
     no text, or too little for its share: at a budget of 1, so that no small one is trained in vain.
     """
     parts = settings.parts
-    own = [part for part in parts if part.own]
-    if own and not any(available[part.name] for part in own):
+    if not settings.components and not any(available.values()):
         raise UserError(
             "there is no synthetic text to mix; look at the reasons in the rejected texts"
         )
@@ -90,10 +89,10 @@ def _check(part: ComponentSettings, tokens: int, total: float, settings: Mixture
     if missing <= _EXACT * wanted:
         return
     times = f", each up to {part.most} times" if part.most > 1 else ""
-    total_said = "mixture.tokens" if settings.tokens is not None else "the texts of this run"
+    asking = "mixture.tokens asks" if settings.tokens is not None else "the texts of this run ask"
     raise UserError(
         f"{part.name} has {tokens:,} tokens{times}, and a share of {part.share:g} of the "
-        f"{total:,.0f} that {total_said} asks for needs {wanted:,.0f}: {missing:,.0f} are missing; "
+        f"{total:,.0f} that {asking} for needs {wanted:,.0f}: {missing:,.0f} are missing; "
         f"give it more text, a smaller share, or repeats of {-(-wanted // tokens):.0f}"
     )
 
