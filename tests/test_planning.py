@@ -35,8 +35,8 @@ def planned(tmp_path):
     return make
 
 
-QA = {"name": "qa", "texts": "qa", "share": 0.4}
-DOCUMENTS = {"name": "documents", "texts": "documents", "share": 0.4}
+QA: dict[str, Any] = {"name": "qa", "texts": "qa", "share": 0.4}
+DOCUMENTS: dict[str, Any] = {"name": "documents", "texts": "documents", "share": 0.4}
 
 
 def test_replay_and_epochs_come_on_top_of_what_is_mixed(planned):

@@ -240,7 +240,7 @@ def test_the_recipe_of_the_demo_is_the_one_that_the_demo_runs(root):
     assert load(root / "recipes" / "demo.yaml") == recipe(root / "recipes", seed=0)
 
 
-COMPONENTS = [
+COMPONENTS: list[dict[str, Any]] = [
     {"name": "pairs", "texts": "qa", "share": "1/2"},
     {"name": "theirs", "texts": "qa", "run": "../law", "share": "1/4"},
     {"name": "source", "texts": "source", "share": "1/4", "repeats": {"at_most": 8}},

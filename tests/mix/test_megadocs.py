@@ -48,7 +48,7 @@ def test_documents_are_shuffled_by_the_seed_and_their_megadocs_far_apart():
     other = [megadoc[0].document_id for megadoc in stitch(texts(80, 8), sources(8, times=4), 1)]
     assert order == order[:8] * 4 and len(set(order[:8])) == 8
     assert order != other
-    within = defaultdict(list)
+    within: dict[str, list[str]] = defaultdict(list)
     for megadoc in stitch(texts(80, 2), sources(2), 0):
         within[megadoc[0].document_id] += [item.id for item in megadoc[:-1]]
     assert all(ids != sorted(ids, key=lambda id: int(id[1:])) for ids in within.values())

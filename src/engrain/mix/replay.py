@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engrain import models, store
+from engrain import store
 from engrain.errors import MissingExtra, UserError
 from engrain.mix.settings import ReplaySettings
 
@@ -108,14 +108,14 @@ class Replay:
                 streaming=True,
                 revision=self._revision,
             )
-        # No such configuration, no split `train`, or files that it cannot read.
-        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+            for row in rows:
+                yield self._text(row, f"dataset {self.source!r}")
+        # No such configuration, no split `train`, unreadable files, or the network is gone.
+        except (ValueError, OSError, datasets.exceptions.DatasetsError, _http_error()) as error:
             raise UserError(
-                f"replay dataset {self.source!r} cannot be read ({models.first_line(error)}); "
-                "set replay.subset to one of its configurations, or take another dataset"
+                f"replay dataset {self.source!r} cannot be read ({_short(error)}); "
+                "set replay.subset to one of its configurations, mend the network, or take another"
             ) from error
-        for row in rows:
-            yield self._text(row, f"dataset {self.source!r}")
 
     def _text(self, row: dict[str, Any], where: str) -> str:
         field = self._settings.text_field
@@ -125,6 +125,11 @@ class Replay:
                 f"set replay.text_field to one of {sorted(row)}"
             )
         return str(row[field])
+
+
+def _short(error: BaseException, limit: int = 300) -> str:
+    said = " ".join(str(error).split())
+    return said if len(said) <= limit else said[:limit] + "..."
 
 
 def check(settings: ReplaySettings) -> None:
@@ -173,14 +178,20 @@ def _commit(name: str, revision: str | None) -> str:
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
-    # The root error of the HTTP library underneath: httpx in some versions, httpx2 in others.
-    http_error: type[Any] = HfHubHTTPError.__bases__[0]
     try:
         return str(HfApi().dataset_info(name, revision=revision, timeout=10).sha)
-    except (http_error, OSError, HFValidationError) as error:
+    except (_http_error(), OSError, HFValidationError) as error:
         raise UserError(
             f"replay source {name!r} is neither a file nor a dataset reachable on the hub; "
             "check the name and the network, or give the path of a txt, jsonl or parquet file"
         ) from error
+
+
+def _http_error() -> type[Exception]:
+    """The root error of the HTTP library underneath: httpx in some versions, httpx2 in others."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    root: type[Exception] = HfHubHTTPError.__bases__[0]
+    return root
