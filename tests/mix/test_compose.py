@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from itertools import pairwise
 from random import Random
@@ -7,6 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engrain.mix import compose
 from engrain.mix.compose import Item, as_needed, prefix, repeated, seeded_order, tokens_of
 
 
@@ -70,3 +72,43 @@ def test_as_often_as_needed_all_stand_once_before_any_stands_twice():
     taken = as_needed(items, 2.5 * whole)
     assert taken[:20] == [*items, *items]
     assert taken[20:] == prefix(items, whole / 2)
+
+
+def plainly(items: list[Item], seed: int) -> list[Item]:
+    """The order as it is defined, without arrays."""
+
+    def drawn(purpose: str, id: str) -> float:
+        digest = hashlib.blake2b(f"{seed}\0{purpose}\0{id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.document_id, item.method), []).append(item)
+    placed = []
+    for group in groups.values():
+        for rank, item in enumerate(sorted(group, key=lambda one: (drawn("rank", one.id), one.id))):
+            placed.append(((rank + drawn("place", item.id)) / len(group), item.id, item))
+    return [item for _, _, item in sorted(placed, key=lambda entry: entry[:2])]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3), st.integers(0, 2)), max_size=60))
+def test_the_order_is_the_one_that_is_defined(drawn):
+    items = [
+        Item(f"{id}{number}", "qa", f"d{document}", f"m{method}", 0, 1)
+        for number, (id, document, method) in enumerate(drawn)
+    ]
+    for seed in (0, 1):
+        assert seeded_order(items, seed) == plainly(items, seed)
+
+
+def test_texts_that_draw_the_same_number_go_by_their_ids(monkeypatch):
+    monkeypatch.setattr(compose, "_digest", lambda start, id: b"\0" * 8)
+    items = texts(40, documents=3)
+    order = seeded_order(items, 0)
+    assert order == seeded_order(items[::-1], 0)
+    assert [item.id for item in order[:3]] == sorted(item.id for item in order[:3])
+
+
+def test_no_texts_have_an_order_too():
+    assert seeded_order([], 0) == []
