@@ -1,4 +1,4 @@
-"""General text for replay: local txt, jsonl and parquet files, or a dataset of the hub, streamed.
+"""General text for replay, streamed: local txt, md, jsonl and parquet files, or a hub dataset.
 
 Knows nothing of tokens. The texts of one source and seed always come in the same order, so a
 smaller mixture's replay is the beginning of a larger one's.
@@ -21,9 +21,9 @@ from engrain import store
 from engrain.errors import MissingExtra, UserError
 from engrain.mix.settings import ReplaySettings
 
-_SUFFIXES = (".txt", ".jsonl", ".parquet")
+_SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 _PASSAGE = 4000
-"""Characters after which a passage of a txt file ends with its paragraph (about 1,000 tokens)."""
+"""Characters after which a passage of a text file ends with its paragraph (some 1,000 tokens)."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUFFER = 10_000
 """Texts among which the next one is drawn: some 40 MB of passages."""
@@ -42,7 +42,7 @@ class Replay:
         if self._files is None and (source.startswith((".", "/", "~")) or path.suffix in _SUFFIXES):
             raise UserError(
                 f"replay source {source!r} does not exist; "
-                "give a txt, jsonl or parquet file, or a dataset's name on the hub"
+                "give a txt, md, jsonl or parquet file, or a dataset's name on the hub"
             )
         self._revision = "" if self._files is not None else _commit(source, settings.revision)
 
@@ -64,7 +64,12 @@ class Replay:
         return self._hub_texts() if self._files is None else self._file_texts(self._files)
 
     def _file_texts(self, files: list[Path]) -> Iterator[str]:
-        readers = {".txt": _passages, ".jsonl": self._json_lines, ".parquet": self._column}
+        readers = {
+            ".txt": _passages,
+            ".md": _passages,
+            ".jsonl": self._json_lines,
+            ".parquet": self._column,
+        }
         for file in files:
             yield from readers[file.suffix](file)
 
@@ -141,12 +146,14 @@ def _files(path: Path) -> list[Path]:
     candidates = [path] if path.is_file() else sorted(path.rglob("*"))
     found = [file for file in candidates if file.is_file() and file.suffix in _SUFFIXES]
     if not found:
-        raise UserError(f"replay source {str(path)!r} holds no txt, jsonl or parquet file; add one")
+        raise UserError(
+            f"replay source {str(path)!r} holds no txt, md, jsonl or parquet file; add one"
+        )
     return found
 
 
 def _passages(file: Path) -> Iterator[str]:
-    """A txt file in passages of whole paragraphs, or of whole lines where paragraphs are long."""
+    """A text file in passages of whole paragraphs, or of whole lines where paragraphs are long."""
     lines: list[str] = []
     size = 0
     with open(file, encoding="utf-8", errors="replace") as stream:
@@ -185,7 +192,7 @@ def _commit(name: str, revision: str | None) -> str:
     except (_http_error(), OSError, HFValidationError) as error:
         raise UserError(
             f"replay source {name!r} is neither a file nor a dataset reachable on the hub; "
-            "check the name and the network, or give the path of a txt, jsonl or parquet file"
+            "check the name and the network, or give the path of a txt, md, jsonl or parquet file"
         ) from error
 
 

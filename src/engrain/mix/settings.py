@@ -19,7 +19,7 @@ class ReplaySettings(Settings):
     share: float = Field(0.1, gt=0, lt=1)
     """Of all tokens of the mixture."""
     source: str = execution()
-    """A txt, jsonl or parquet file, a folder of them, or a dataset's name on the hub (streamed;
+    """A txt, md, jsonl or parquet file, a folder of them, or a dataset's name on the hub (streamed;
     extra `hub`). What it holds is identity (by its content or its revision), where it lies is
     not."""
     subset: str | None = None
