@@ -101,6 +101,13 @@ def test_a_source_that_is_nowhere_is_an_error(tmp_path):
         opened(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["subset", "revision"])
+def test_what_only_a_dataset_has_is_refused_for_a_file(tmp_path, name):
+    file = jsonl(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(UserError, match=f"replay.{name} is of a dataset on the hub"):
+        opened(file, **{name: "a"})
+
+
 def test_a_hub_dataset_without_the_library_names_the_extra(monkeypatch):
     monkeypatch.setattr("engrain.mix.replay._commit", lambda name, revision: "abc")
     replay = opened("somebody/dataset")

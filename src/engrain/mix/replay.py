@@ -44,6 +44,12 @@ class Replay:
                 f"replay source {source!r} does not exist; "
                 "give a txt, md, jsonl or parquet file, or a dataset's name on the hub"
             )
+        for name in ("subset", "revision"):
+            if self._files is not None and getattr(settings, name) is not None:
+                raise UserError(
+                    f"replay.{name} is of a dataset on the hub, and the source {source!r} is a "
+                    "file or a folder; take it out"
+                )
         self._revision = "" if self._files is not None else _commit(source, settings.revision)
 
     def identity(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class ReplaySettings(Settings):
     not."""
     subset: str | None = None
     """The configuration of a hub dataset that has several."""
-    revision: str | None = None
+    revision: str | None = execution(None)
     """Of a hub dataset, a commit or tag; none: its newest, and a newer one is another mixture."""
     text_field: str = "text"
     """The column or key that holds the text."""
