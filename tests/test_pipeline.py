@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import engrain.pipeline as pipeline
@@ -466,3 +467,50 @@ def test_no_more_than_some_texts_are_held_at_a_time_when_questions_are_held_out(
     pipeline._split(corpus, synthetic, tmp_path / "held_out", HELD_OUT)
     assert len(alive) >= 12
     assert max(alive) <= before + 10
+
+
+def test_pairs_of_another_run_are_mixed_in_without_this_runs_questions(
+    tmp_path, library, student, generator, url
+):
+    theirs = made(settings(library, student, url, name="theirs"))
+    pipeline.run(theirs, tmp_path / "theirs", progress=Silent(), until="synthesize")
+    other = load(tmp_path / "theirs" / "synthetic")
+    assert other is not None
+    # What they ask about the same documents is asked of this student: not for its eyes.
+    asked = next(text.question for text in texts(other) if len(text.question.split()) > 5)
+    (tmp_path / "questions.jsonl").write_text(json.dumps({"question": asked, "answer": "x"}))
+    raw = settings(library, student, url, scaling={"budgets": [1]})
+    raw["questions"] = {"path": str(tmp_path / "questions.jsonl")}
+    raw["mixture"] = {
+        "components": [
+            {"name": "theirs", "texts": "qa", "run": str(tmp_path / "theirs"), "share": 0.3},
+            {"name": "documents", "texts": "documents", "share": 0.7},
+        ]
+    }
+    result = pipeline.run(made(raw), tmp_path / "out", progress=Silent(), until="mix")
+    composition = json.loads((result.mixtures["1"].path / "composition.json").read_text())
+    assert composition["components"]["theirs"]["share"] == pytest.approx(0.3, abs=0.05)
+    rows = pa.ipc.open_stream(pa.OSFile(str(result.mixtures["1"].path / "sequences.arrow")))
+    mixed = {id for ids in rows.read_all()["texts"].to_pylist() for id in ids}
+    same = {f"theirs/{text.id}" for text in texts(other) if text.question == asked}
+    assert same and not same & mixed
+    assert any(id.startswith("theirs/") for id in mixed)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "said"),
+    [
+        (
+            {"components": [{"name": "a", "texts": "qa", "run": "/no/run", "share": 1}]},
+            "the run '/no/run' of mixture.components holds no finished synthetic texts",
+        ),
+        ({"replay": {"source": "/no/replay.txt"}}, "replay source '/no/replay.txt' does not exist"),
+    ],
+)
+def test_what_the_mixture_takes_from_elsewhere_is_looked_for_before_anything_is_paid_for(
+    tmp_path, library, student, generator, url, mixture, said
+):
+    raw = settings(library, student, url, mixture=mixture)
+    with pytest.raises(UserError, match=said):
+        pipeline.run(made(raw), tmp_path, progress=Silent())
+    assert generator.asked == 0

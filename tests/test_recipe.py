@@ -332,3 +332,40 @@ def test_the_recipe_of_the_demo_is_the_one_that_the_demo_runs(root):
 
     # The demo keeps its world in the run's folder.
     assert load(root / "recipes" / "demo.yaml") == recipe(root / "recipes", seed=0)
+
+
+COMPONENTS: list[dict[str, Any]] = [
+    {"name": "pairs", "texts": "qa", "share": "1/2"},
+    {"name": "theirs", "texts": "qa", "run": "../law", "share": "1/4"},
+    {"name": "source", "texts": "source", "share": "1/4", "repeats": {"at_most": 8}},
+]
+
+
+def test_components_are_read_with_paths_from_the_recipes_folder_and_written_back():
+    recipe = changed(mixture={"components": COMPONENTS, "order": "stitched", "tokens": "40M"})
+    assert [part.share for part in recipe.mixture.components] == [0.5, 0.25, 0.25]
+    assert recipe.mixture.components[1].run == Path("/recipes/../law")
+    assert recipe.mixture.tokens == 40_000_000
+    assert parse(dump(recipe), source="recipe.yaml", folder=Path("/elsewhere")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("mixture", "said"),
+    [
+        (
+            {"components": [dict(COMPONENTS[0], methds=["qa"])]},
+            "unknown key 'methds' in mixture.components.0; did you mean 'methods'?",
+        ),
+        (
+            {"components": [dict(COMPONENTS[0], repeats={"most": 3})]},
+            "unknown key 'most' in mixture.components.0.repeats; did you mean 'at_most'?",
+        ),
+        (
+            {"components": [{"name": "spa", "texts": "documents", "methods": ["spa"], "share": 1}]},
+            "recipe.yaml: mixture.components: 'spa' takes documents of 'spa', which synthesis does "
+            "not write (it writes qa, active_reading); change one of them",
+        ),
+    ],
+)
+def test_components_that_cannot_be_are_refused_before_anything_is_written(mixture, said):
+    assert said in refusal(mixture=mixture)

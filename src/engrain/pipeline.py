@@ -22,6 +22,7 @@ from engrain.artifacts import (
     documents,
     documents_fingerprint,
     fingerprint_texts,
+    questions,
     texts,
     texts_in,
 )
@@ -32,7 +33,7 @@ from engrain.models import load_tokenizer, model_identity
 from engrain.progress import Progress
 from engrain.recipe import TESTBED_STUDENT, Recipe, dump
 from engrain.records import ARMS, ArmName, Document, Question, SyntheticText
-from engrain.store import Artifact, RowWriter, locked, run_stage, write_rows, write_text
+from engrain.store import Artifact, RowWriter, load, locked, run_stage, write_rows, write_text
 
 # Every stage is imported where it runs: torch, transformers, openai and matplotlib take seconds to
 # load, and a run that stops earlier need not wait for them.
@@ -94,6 +95,7 @@ class _Run:
         if "mix" in self.wanted:
             # Before anything is paid for: a wrong name would only show after hours.
             check_student(self.recipe.student.path)
+            self.check_mixture()
         result.synthetic = self.synthesize(result.corpus)
         if "mix" not in self.wanted:
             return result
@@ -163,17 +165,40 @@ class _Run:
                 model=str(checkpoint.path),
                 identity=checkpoint.fingerprint,
                 label=label,
-                budget=mixture.counts["synthetic_tokens"],
+                budget=mixture.counts["component_tokens"],
             )
 
+    def check_mixture(self) -> None:
+        """Raise UserError where texts that the mixture takes from elsewhere are not there."""
+        self.other_runs()
+        replay = self.recipe.mixture.replay
+        # Reading from a dataset of the hub takes seconds: once, before the first reply is paid for.
+        if replay is not None and load(self.out / SYNTHETIC) is None:
+            from engrain.mix.replay import check
+
+            check(replay)
+
+    def other_runs(self) -> dict[Path, Artifact]:
+        """The texts of other runs that the mixture's components name."""
+        return {
+            part.run: _texts_of(part.run)
+            for part in self.recipe.mixture.components
+            if part.run is not None
+        }
+
     def mix(self, result: RunResult, share: float, label: str) -> Artifact:
-        from engrain.mix.run import mix
+        from engrain.mix.run import Others, mix
+        from engrain.synthesize.leak import LeakGuard
+        from engrain.synthesize.words import words
 
         synthetic = result.held_out or result.synthetic
+        asked = result.held_out or result.corpus
         assert synthetic is not None
+        runs = self.other_runs()
+        guard = LeakGuard(questions(asked) if runs else ())
         return mix(
             synthetic,
-            result.held_out or result.corpus,
+            asked,
             self.recipe.mixture,
             self.recipe.student.path,
             self.out / "mixture" / label,
@@ -181,6 +206,10 @@ class _Run:
             sequence_length=self.recipe.training.sequence_length,
             seed=self.recipe.seed,
             progress=self.progress,
+            others=Others(
+                runs,
+                lambda text: any(guard.find(words(said)) for said in (text.question, text.text)),
+            ),
         )
 
     def train(self, mixture: Artifact, label: str) -> Artifact:
@@ -345,29 +374,40 @@ def check_student(student: str) -> None:
     load_tokenizer(student)
 
 
+def _texts_of(run: Path) -> Artifact:
+    """The synthetic texts of another run: of its folder, or of that of its texts."""
+    found = load(run / SYNTHETIC) or load(run)
+    if found is None or found.stage not in ("synthesize", "held_out"):
+        raise UserError(
+            f"the run {str(run)!r} of mixture.components holds no finished synthetic texts; "
+            "finish its `engrain synthesize`, or name another folder"
+        )
+    return found
+
+
 def _split(
     corpus: Artifact, synthetic: Artifact, directory: Path, settings: Mapping[str, float | int]
 ) -> Mapping[str, int | str]:
     """Write a corpus with held-out synthetic questions, and the synthetic texts without them."""
     from engrain.evaluate.heldout import held_out
 
-    questions, excluded = held_out(
+    asked, excluded = held_out(
         lambda: texts(synthetic),
         share=settings["share"],
         at_most=int(settings["at_most"]),
         seed=int(settings["seed"]),
     )
-    if not questions:
+    if not asked:
         raise UserError(
             "the recipe brings no questions, and none can be held out: no document has two "
             "question-answer pairs with short answers; give questions.path, or a larger "
             "synthesis.budget"
         )
     write_rows(directory / DOCUMENTS, Document, documents(corpus))
-    write_rows(directory / QUESTIONS, Question, questions)
+    write_rows(directory / QUESTIONS, Question, asked)
     left = _write_without(excluded, texts(synthetic), directory / KEPT)
     return {
-        "questions": len(questions),
+        "questions": len(asked),
         "texts": left,
         "left_out": len(excluded),
         DOCUMENTS_FINGERPRINT: documents_fingerprint(corpus),

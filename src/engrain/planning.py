@@ -17,6 +17,7 @@ from pathlib import Path
 
 from engrain.artifacts import documents
 from engrain.backends.base import Backend
+from engrain.mix.shares import total_tokens
 from engrain.progress import Progress
 from engrain.recipe import Recipe
 from engrain.store import Artifact
@@ -113,7 +114,10 @@ def plan(recipe: Recipe, *, progress: Progress, trial: Trial | None = None) -> P
         pilot=tried,
         screened=screened,
         usd_limit=recipe.synthesis.budget.usd,
-        budgets=tuple(_budget(recipe, share, parameters) for share in recipe.scaling.budgets),
+        budgets=tuple(
+            _budget(recipe, share, read.counts["characters"] / counter.characters, parameters)
+            for share in recipe.scaling.budgets
+        ),
         parameters=parameters,
         evaluation_requests=_evaluation(recipe, read),
         assumptions=_assumptions(recipe, read, parameters, counter, tried),
@@ -162,20 +166,43 @@ def _tried(recipe: Recipe, read: Artifact, trial: Trial, counter: _Counter) -> P
     )
 
 
-def _budget(recipe: Recipe, share: float, parameters: int | None) -> BudgetPlan:
-    synthetic = round(recipe.synthesis.budget.tokens * share)
+def _budget(recipe: Recipe, share: float, source: float, parameters: int | None) -> BudgetPlan:
+    mixed = _mixed_tokens(recipe, source) * share
+    synthetic = sum(part.share for part in recipe.mixture.parts if part.texts != "source")
     replay = recipe.mixture.replay
-    with_replay = (
-        synthetic / (1 - replay.share) if replay is not None and replay.source else synthetic
-    )
+    with_replay = mixed if replay is None else mixed / (1 - replay.share)
     training = recipe.training
     trained = training.tokens or round(with_replay * (training.epochs or 1))
     return BudgetPlan(
         share=share,
-        synthetic_tokens=synthetic,
+        synthetic_tokens=round(mixed * synthetic),
         trained_tokens=trained,
         flops=None if parameters is None else 6.0 * parameters * trained,
     )
+
+
+def _mixed_tokens(recipe: Recipe, source: float) -> float:
+    """Tokens of the mixture without replay at a budget of 1; `source`: of the documents."""
+    mixture, synthesis = recipe.mixture, recipe.synthesis
+    if mixture.tokens is not None:
+        return mixture.tokens
+    if not mixture.components:
+        return synthesis.budget.tokens
+    shares: dict[str, float] = {writer.method: writer.share for writer in synthesis.writers}
+    pairs = {"qa": synthesis.qa.share}
+    named = {method for part in mixture.components if part.own for method in part.methods}
+    texts = {}
+    for part in mixture.components:
+        if part.texts == "source":
+            texts[part.name] = source
+        elif part.run is not None:  # How much another run wrote is its own affair.
+            texts[part.name] = math.inf
+        else:
+            own = pairs if part.texts == "qa" else shares
+            taken = part.methods or [method for method in own if method not in named]
+            texts[part.name] = synthesis.budget.tokens * sum(own[method] for method in taken)
+    total = total_tokens(mixture, texts)
+    return total if math.isfinite(total) else synthesis.budget.tokens
 
 
 def _parameters(student: str) -> int | None:
@@ -231,6 +258,8 @@ def _assumptions(
             "replies have the lengths that the methods guess; nothing fails or is rejected",
         ]
     found.append("the generator counts tokens as the student does")
+    if recipe.mixture.components:
+        found.append("every component of the mixture finds as many tokens as its share needs")
     if not read.counts["questions"]:
         found.append(f"no questions: up to {recipe.held_out.at_most} synthetic ones are held out")
     if parameters is None:

@@ -119,16 +119,25 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _mixable(self) -> Recipe:
-        written = self.synthesis.qa.share, sum(own.share for own in self.synthesis.writers)
-        for name, share, weight in zip(
-            ("qa", "documents"), written, self.mixture.weights, strict=True
-        ):
-            if weight and not share:
+    def _mixes_what_is_written(self) -> Recipe:
+        qa = ["qa"] if self.synthesis.qa.share else []
+        writers = [writer.method for writer in self.synthesis.writers if writer.share]
+        for part in self.mixture.parts:
+            if not part.own:
+                continue
+            written = qa if part.texts == "qa" else writers
+            missing = [method for method in part.methods if method not in written]
+            if self.mixture.qa_to_documents is not None and not written:
                 raise ValueError(
                     f"mixture.qa_to_documents is {self.mixture.qa_to_documents!r} but "
-                    f"synthesis.{name} has no share of the tokens; give it one, or set "
-                    f"qa_to_documents to {'0:1' if name == 'qa' else '1:0'!r}"
+                    f"synthesis.{part.name} has no share of the tokens; give it one, or set "
+                    f"qa_to_documents to {'0:1' if part.name == 'qa' else '1:0'!r}"
+                )
+            if missing or not written:
+                wanted = f"{part.texts} of {missing[0]!r}" if missing else part.texts
+                raise ValueError(
+                    f"mixture.components: {part.name!r} takes {wanted}, which synthesis does not "
+                    f"write (it writes {', '.join([*qa, *writers])}); change one of them"
                 )
         return self
 

@@ -96,7 +96,7 @@ class Attempt:
 
     arm: ArmName
     budget: int
-    """Synthetic tokens the student was trained on; 0 for the untrained student."""
+    """Tokens the student was trained on, without replay; 0 for the untrained student."""
     question_id: str
     kind: str
     document_id: str

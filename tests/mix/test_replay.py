@@ -38,9 +38,10 @@ def test_json_lines_and_parquet_give_all_texts_shuffled_by_the_seed(tmp_path):
         assert texts != list(opened(source).texts(1))
 
 
-def test_a_txt_file_comes_in_passages_of_whole_paragraphs(tmp_path):
+@pytest.mark.parametrize("name", ["book.txt", "book.md"])
+def test_a_text_file_comes_in_passages_of_whole_paragraphs(tmp_path, name):
     paragraphs = [f"Paragraph {number}. " + "word " * 120 for number in range(60)]
-    file = tmp_path / "book.txt"
+    file = tmp_path / name
     file.write_text("\n\n".join(paragraphs))
     passages = list(opened(file).texts(0))
     assert 5 < len(passages) < 20
@@ -96,12 +97,19 @@ def test_a_source_that_is_nowhere_is_an_error(tmp_path):
     with pytest.raises(UserError, match="neither a file nor a dataset reachable"):
         opened("nobody/no-such-dataset")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no txt, jsonl or parquet file"):
+    with pytest.raises(UserError, match="holds no txt, md, jsonl or parquet file"):
         opened(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["subset", "revision"])
+def test_what_only_a_dataset_has_is_refused_for_a_file(tmp_path, name):
+    file = jsonl(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(UserError, match=f"replay.{name} is of a dataset on the hub"):
+        opened(file, **{name: "a"})
+
+
 def test_a_hub_dataset_without_the_library_names_the_extra(monkeypatch):
-    monkeypatch.setattr("engrain.mix.replay._revision", lambda name: "abc")
+    monkeypatch.setattr("engrain.mix.replay._commit", lambda name, revision: "abc")
     replay = opened("somebody/dataset")
     assert replay.identity()["source"] == "somebody/dataset@abc"
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -110,5 +118,6 @@ def test_a_hub_dataset_without_the_library_names_the_extra(monkeypatch):
 
 
 def test_the_shared_replay_data_can_be_read(data):
-    passages = list(islice(opened(data / "replay").texts(0), 500))
-    assert sum(map(len, passages)) / 500 > 1000
+    passages = list(opened(data / "replay").texts(0))
+    assert sum(map(len, passages)) > 18_000_000  # books and Wikipedia
+    assert sum(map(len, passages)) / len(passages) > 3000

@@ -383,18 +383,18 @@ def _mixture(out: Path, share: float, synthetic: Artifact) -> Artifact:
         write_json(
             directory / "composition.json",
             {
-                "synthetic_tokens": 2 * half,
+                "order": "mixed",
+                **dict.fromkeys(("synthetic_tokens", "component_tokens"), 2 * half),
                 "source_tokens": 9_876,
                 "tokens": total,
                 "sequences": 311,
                 "padding": {"tokens": 17, "share": 0.000391},
-                "cut_texts": 3,
-                "documents": [],
                 "components": {
                     name: {
                         "tokens": size,
                         "share": round(size / total, 6),
                         "texts": 41 + size // 7,
+                        "repeats": 1.0,
                         "methods": {},
                     }
                     for name, size in sizes.items()

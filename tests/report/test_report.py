@@ -322,3 +322,29 @@ def test_a_corpus_with_held_out_questions_reports_without_a_list_of_skipped_file
         progress=Silent(),
     )
     assert "rejected" not in read(made.path / "report.html").sections
+
+
+def test_named_components_are_shown_with_their_repeats_and_a_lack_of_replay_is_said(
+    builder: Any, tmp_path: Path
+):
+    run = builder.build_run(tmp_path, shares=(1.0,), questions=4, documents=2, texts=4)
+    path = run.mixtures[0].path / "composition.json"
+    told = json.loads(path.read_text())
+    parts = told["components"]
+    del parts["replay"]
+    parts["source"] = dict(parts.pop("documents"), repeats=7.25)
+    told |= {"order": "stitched", "component_tokens": told["synthetic_tokens"] + 1_234}
+    path.write_text(json.dumps(told))
+    made = run.report()
+    shown = read(made.path / "report.html")
+    assert "source (7.25 times)" in " ".join(shown.text["mixture"].split())
+    assert "There is no replay in it" in shown.text["mixture"]
+    assert "Order: stitched." in shown.text["mixture"]
+    assert told["component_tokens"] in shown.sections["mixture"]
+    page = (made.path / "report.html").read_text()
+    assert 'class="part-qa"' in page and 'class="part-other-1"' in page
+    assert "There is no replay in it" in (made.path / "report.md").read_text()
+
+
+def test_replay_that_is_there_is_not_said_to_lack(page: Reader):
+    assert "There is no replay" not in page.text["mixture"]

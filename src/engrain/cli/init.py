@@ -64,8 +64,9 @@ synthesis:
 mixture:
   # Tokens of question-answer pairs to tokens of documents: 1:1 was best in the paper.
   qa_to_documents: "1:1"
-  # General text against forgetting: a file, a folder, or a data set on the hub.
-  # replay: {{share: 0.1, source: HuggingFaceFW/fineweb, subset: sample-10BT}}
+  # General text against forgetting: a file, a folder, or a data set on the hub, of which only what
+  # is needed is downloaded (pip install 'engrain[hub]'). Without this line there is no replay.
+  replay: {{share: 0.1, source: HuggingFaceFW/fineweb, subset: sample-10BT}}
 
 student:
   # The model that is taught: a folder, a name on the hub, or `testbed` (the demo's student).

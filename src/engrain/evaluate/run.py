@@ -56,7 +56,7 @@ def evaluate(
         retrieval: What the rag arms put in the context; identity where an arm has a context.
         out: The artifact's directory.
         reader_identity: Names the reader's weights: replies of another identity are never used.
-        budget: Synthetic tokens that the reader was trained on; 0 for the untrained student.
+        budget: Tokens that the reader was trained on, without replay; 0 for the untrained.
         seed: Turns the options of multiple choice; draws the answers at a temperature above 0.
         concurrency: Requests in flight.
         progress: Told what fails and what is left out.

@@ -23,7 +23,7 @@ _BATCH_TOKENS = 1 << 20
 
 
 class Pool:
-    """Tokens of many texts in one file: written first, then read from anywhere through a map."""
+    """Tokens of many texts in one file, read from anywhere through a map."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / ".pool.tmp"
@@ -41,7 +41,7 @@ class Pool:
 
     def add(self, tokens: Tokens) -> int:
         """Append one text's tokens; return where they start."""
-        assert self._map is None, "a pool is read only when it is complete"
+        self._map = None  # of what was there; the next read maps all of it
         start = self._size
         self._file.write(tokens.tobytes())
         self._size += len(tokens)

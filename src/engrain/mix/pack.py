@@ -16,6 +16,9 @@ from engrain.mix.compose import Component, Item
 
 _LOOK_AHEAD = 256
 """Texts looked at for an exact fill; where lengths vary, a dozen suffice."""
+_AHEAD = 4, 16_384
+"""Sequences, and tokens: the larger is the most that a component may be ahead of its share. Where
+lengths vary a sequence is filled long before; where not, shares go before a better fill."""
 _WASTE = 1 / 1000
 """Share of all positions that may be padding before a document is cut instead."""
 
@@ -40,8 +43,8 @@ def pack(
     """Sequences of at most `sequence_length` tokens; all tokens of all items, each once.
 
     Every stretch of them holds the components in their overall shares. Padding stays under a
-    thousandth of the positions, but at the very end, and where pairs (`qa`) stand alone: they are
-    cut only where one is longer than a sequence.
+    thousandth of the positions, but at the very end, and where texts that stay `whole` stand alone:
+    they are cut only where one is longer than a sequence.
     """
     queues = [_Queue(items, sequence_length) for items in components.values() if items]
     spare = 0.0
@@ -89,9 +92,11 @@ def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
     Cuts a document to fill a gap of more than `spare` tokens.
     """
     seen: list[tuple[_Queue, int]] = []
+    sequences, tokens = _AHEAD
+    ahead = max(sequences * length, tokens)
 
     def look_ahead() -> Iterator[int]:
-        for queue, place in islice(_order(queues), _LOOK_AHEAD):
+        for queue, place in islice(_order(queues, ahead), _LOOK_AHEAD):
             seen.append((queue, place))
             yield queue.waiting[place].length
 
@@ -103,7 +108,7 @@ def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
     if gap > spare:
         for queue, place in seen:
             piece = queue.waiting[place]
-            if piece.item.component != "qa" and piece.length > gap and (queue, place) not in chosen:
+            if not piece.item.whole and piece.length > gap and (queue, place) not in chosen:
                 pieces.append(queue.cut(place, gap))
                 break
     for queue in queues:
@@ -111,10 +116,14 @@ def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
     return pieces
 
 
-def _order(queues: list[_Queue]) -> Iterator[tuple[_Queue, int]]:
-    """The waiting pieces, next the one whose component is furthest behind in its own tokens."""
+def _order(queues: list[_Queue], ahead: int) -> Iterator[tuple[_Queue, int]]:
+    """The waiting pieces, next the one whose component is furthest behind in its own tokens.
+
+    Those that lie more than `ahead` tokens further on in the stream are left for later.
+    """
     places = [0] * len(queues)
     done = [queue.done for queue in queues]
+    furthest = (sum(done) + ahead) / sum(queue.total for queue in queues)
 
     def behind(index: int) -> float:
         # The middle of the coming piece decides, so that a long one neither leads nor lags.
@@ -123,6 +132,8 @@ def _order(queues: list[_Queue]) -> Iterator[tuple[_Queue, int]]:
 
     while left := [i for i, queue in enumerate(queues) if places[i] < len(queue.waiting)]:
         index = min(left, key=behind)
+        if behind(index) > furthest and any(places):
+            return
         yield queues[index], places[index]
         done[index] += queues[index].waiting[places[index]].length
         places[index] += 1

@@ -1,4 +1,4 @@
-"""General text for replay: local txt, jsonl and parquet files, or a dataset of the hub, streamed.
+"""General text for replay, streamed: local txt, md, jsonl and parquet files, or a hub dataset.
 
 Knows nothing of tokens. The texts of one source and seed always come in the same order, so a
 smaller mixture's replay is the beginning of a larger one's.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from engrain import store
 from engrain.errors import MissingExtra, UserError
 from engrain.mix.settings import ReplaySettings
 
-_SUFFIXES = (".txt", ".jsonl", ".parquet")
+_SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 _PASSAGE = 4000
-"""Characters after which a passage of a txt file ends with its paragraph (about 1,000 tokens)."""
+"""Characters after which a passage of a text file ends with its paragraph (some 1,000 tokens)."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUFFER = 10_000
 """Texts among which the next one is drawn: some 40 MB of passages."""
 
@@ -31,8 +33,7 @@ class Replay:
     """One opened source. Raises UserError where it is neither a file, a folder nor a dataset."""
 
     def __init__(self, settings: ReplaySettings) -> None:
-        """Open `settings.source`, which is not None."""
-        assert settings.source is not None
+        """Open `settings.source`; only a name on the hub is asked for there."""
         self.share, self.source = settings.share, settings.source
         self._settings = settings
         source = self.source
@@ -41,9 +42,15 @@ class Replay:
         if self._files is None and (source.startswith((".", "/", "~")) or path.suffix in _SUFFIXES):
             raise UserError(
                 f"replay source {source!r} does not exist; "
-                "give a txt, jsonl or parquet file, or a dataset's name on the hub"
+                "give a txt, md, jsonl or parquet file, or a dataset's name on the hub"
             )
-        self._revision = "" if self._files is not None else _revision(source)
+        for name in ("subset", "revision"):
+            if self._files is not None and getattr(settings, name) is not None:
+                raise UserError(
+                    f"replay.{name} is of a dataset on the hub, and the source {source!r} is a "
+                    "file or a folder; take it out"
+                )
+        self._revision = "" if self._files is not None else _commit(source, settings.revision)
 
     def identity(self) -> dict[str, Any]:
         """The settings, and the texts' content wherever they lie; of the hub, the revision."""
@@ -57,11 +64,18 @@ class Replay:
 
     def texts(self, seed: int) -> Iterator[str]:
         """All texts that hold anything, shuffled."""
-        plain = self._hub_texts() if self._files is None else self._file_texts(self._files)
-        return _shuffled((text for text in plain if text.strip()), seed)
+        return _shuffled((text for text in self._plain() if text.strip()), seed)
+
+    def _plain(self) -> Iterator[str]:
+        return self._hub_texts() if self._files is None else self._file_texts(self._files)
 
     def _file_texts(self, files: list[Path]) -> Iterator[str]:
-        readers = {".txt": _passages, ".jsonl": self._json_lines, ".parquet": self._column}
+        readers = {
+            ".txt": _passages,
+            ".md": _passages,
+            ".jsonl": self._json_lines,
+            ".parquet": self._column,
+        }
         for file in files:
             yield from readers[file.suffix](file)
 
@@ -97,15 +111,22 @@ class Replay:
             import datasets
         except ImportError as error:
             raise MissingExtra("replay from a dataset of the hub", "hub") from error
-        rows = datasets.load_dataset(
-            self.source,
-            self._settings.subset,
-            split="train",
-            streaming=True,
-            revision=self._revision or None,
-        )
-        for row in rows:
-            yield self._text(row, f"dataset {self.source!r}")
+        try:
+            rows = datasets.load_dataset(
+                self.source,
+                self._settings.subset,
+                split="train",
+                streaming=True,
+                revision=self._revision,
+            )
+            for row in rows:
+                yield self._text(row, f"dataset {self.source!r}")
+        # No such configuration, no split `train`, unreadable files, or the network is gone.
+        except (ValueError, OSError, datasets.exceptions.DatasetsError, _http_error()) as error:
+            raise UserError(
+                f"replay dataset {self.source!r} cannot be read ({_short(error)}); "
+                "set replay.subset to one of its configurations, mend the network, or take another"
+            ) from error
 
     def _text(self, row: dict[str, Any], where: str) -> str:
         field = self._settings.text_field
@@ -117,16 +138,28 @@ class Replay:
         return str(row[field])
 
 
+def _short(error: BaseException, limit: int = 300) -> str:
+    said = " ".join(str(error).split())
+    return said if len(said) <= limit else said[:limit] + "..."
+
+
+def check(settings: ReplaySettings) -> None:
+    """Raise UserError where the source cannot be read: its first text is."""
+    next(Replay(settings)._plain(), None)
+
+
 def _files(path: Path) -> list[Path]:
     candidates = [path] if path.is_file() else sorted(path.rglob("*"))
     found = [file for file in candidates if file.is_file() and file.suffix in _SUFFIXES]
     if not found:
-        raise UserError(f"replay source {str(path)!r} holds no txt, jsonl or parquet file; add one")
+        raise UserError(
+            f"replay source {str(path)!r} holds no txt, md, jsonl or parquet file; add one"
+        )
     return found
 
 
 def _passages(file: Path) -> Iterator[str]:
-    """A txt file in passages of whole paragraphs, or of whole lines where paragraphs are long."""
+    """A text file in passages of whole paragraphs, or of whole lines where paragraphs are long."""
     lines: list[str] = []
     size = 0
     with open(file, encoding="utf-8", errors="replace") as stream:
@@ -153,16 +186,25 @@ def _shuffled(texts: Iterable[str], seed: int) -> Iterator[str]:
     yield from buffer
 
 
-def _revision(name: str) -> str:
+def _commit(name: str, revision: str | None) -> str:
+    """The commit of a dataset that a revision names; asks nobody where it is a commit already."""
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
-    # The root error of the HTTP library underneath: httpx in some versions, httpx2 in others.
-    http_error: type[Any] = HfHubHTTPError.__bases__[0]
     try:
-        return str(HfApi().dataset_info(name, timeout=10).sha)
-    except (http_error, OSError, HFValidationError) as error:
+        return str(HfApi().dataset_info(name, revision=revision, timeout=10).sha)
+    except (_http_error(), OSError, HFValidationError) as error:
         raise UserError(
             f"replay source {name!r} is neither a file nor a dataset reachable on the hub; "
-            "check the name and the network, or give the path of a txt, jsonl or parquet file"
+            "check the name and the network, or give the path of a txt, md, jsonl or parquet file"
         ) from error
+
+
+def _http_error() -> type[Exception]:
+    """The root error of the HTTP library underneath: httpx in some versions, httpx2 in others."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    root: type[Exception] = HfHubHTTPError.__bases__[0]
+    return root

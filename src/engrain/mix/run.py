@@ -8,33 +8,50 @@ and `composition.json`. Memory holds a small entry for each text, never all toke
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice, pairwise
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from engrain import artifacts, models, store
 from engrain.errors import UserError
-from engrain.mix.compose import Component, Item, prefix, seeded_order
+from engrain.mix.compose import Item, prefix, tokens_of
 from engrain.mix.composition import describe
 from engrain.mix.files import COMPOSITION, SEQUENCES, Pool, write_sequences
-from engrain.mix.pack import pack
+from engrain.mix.megadocs import STITCHED, joined, stitch
+from engrain.mix.pack import Piece, pack
 from engrain.mix.replay import Replay
-from engrain.mix.serialize import Serializer
-from engrain.mix.settings import MixtureSettings
+from engrain.mix.serialize import Serializer, Tokens
+from engrain.mix.settings import REPLAY, ComponentSettings, MixtureSettings
+from engrain.mix.shares import choose, unused
 from engrain.progress import Progress
-from engrain.records import Document
+from engrain.records import Document, SyntheticText
 from engrain.store import Artifact
 
 Row = TypeVar("Row")
+
+SOURCE = "source"
+"""The method of a source document that is trained on itself."""
 
 _BATCH = 512
 """Texts tokenised at once."""
 _WORTH_TELLING = 0.05
 """Share of a component that the ratio leaves unused, from which on the user is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Texts of other runs."""
+
+    runs: Mapping[Path, Artifact]
+    """By the folder that the components name."""
+    leaks: Callable[[SyntheticText], bool]
+    """Whether a text holds one of this run's evaluation questions, and so is left out."""
 
 
 def mix(
@@ -48,17 +65,19 @@ def mix(
     sequence_length: int,
     seed: int,
     progress: Progress,
+    others: Others | None = None,
 ) -> Artifact:
-    """Mix and pack the budget that is `share` of all the synthetic tokens which the ratio allows.
+    """Mix and pack the budget that is `share` of all the tokens which the components allow.
 
     The texts of a smaller share are among those of a larger one. `tokenizer` is the student's
-    folder or hub name. `counts["synthetic_tokens"]` is the budget, in the student's tokens.
-    Raises UserError where a component has no text, or replay too little.
+    folder or hub name; `others` is needed where components take another run's texts.
+    `counts["component_tokens"]` is the budget, in the student's tokens. Raises UserError where a
+    component has no text or too little, or replay too little.
     """
     if not 0 < share <= 1:
         raise UserError(f"budget {share!r} is no share of the synthetic tokens; give one up to 1")
-    wanted = settings.replay
-    replay = Replay(wanted) if wanted is not None and wanted.source is not None else None
+    others = others or Others({}, lambda text: False)
+    replay = None if settings.replay is None else Replay(settings.replay)
     identity = {
         **settings.identity(),
         "replay": None if replay is None else replay.identity(),
@@ -72,24 +91,32 @@ def mix(
         own = models.load_tokenizer(tokenizer)
         serializer = Serializer(own)
         with _disk(directory), Pool(directory) as pool:
-            available = _tokenized(synthetic, serializer, pool, progress)
-            chosen = _within_budget(available, settings, share, seed, progress)
+            filling = _Filling(settings, serializer, pool, progress)
+            filling.texts(artifacts.texts(synthetic), None, _count(synthetic))
+            for run, other in others.runs.items():
+                kept = (text for text in artifacts.texts(other) if not others.leaks(text))
+                filling.texts(kept, run, _count(other))
+            filling.source(corpus)
+            chosen = choose(settings, filling.available, budget=share, seed=seed)
+            _tell(settings, filling, progress)
             if replay is not None:
-                needed = replay.share / (1 - replay.share) * _tokens(*chosen.values())
+                needed = replay.share / (1 - replay.share) * tokens_of(chain(*chosen.values()))
                 pieces = _replay_items(replay, serializer, pool, sequence_length, seed)
-                chosen["replay"] = _enough(replay, pieces, needed)
-            expected = -(-_tokens(*chosen.values()) // sequence_length)
+                chosen[REPLAY] = _enough(replay, pieces, needed)
+            expected = -(-tokens_of(chain(*chosen.values())) // sequence_length)
             with progress.bar("mix: packing", expected, "sequences") as bar:
                 written = write_sequences(
                     directory / SEQUENCES,
-                    pack(chosen, sequence_length),
+                    _packed(settings, chosen, pool, sequence_length, seed),
                     pool,
                     sequence_length=sequence_length,
                     pad=own.eos_token_id if own.pad_token_id is None else own.pad_token_id,
                     bar=bar,
                 )
         source = _source(corpus, serializer)
-        composition = describe(available, chosen, written, source)
+        composition = describe(settings, filling.available, chosen, written, source)
+        composition["left_out"] = filling.left_out
+        composition["replay"] = None if replay is None else replay.identity()
         store.write_json(directory / COMPOSITION, composition)
         return _counts(composition, sequence_length)
 
@@ -97,71 +124,145 @@ def mix(
         out,
         stage="mix",
         settings=identity,
-        # Not their whole fingerprints: other questions with the same texts need no new training.
-        inputs={
-            "texts": artifacts.texts_fingerprint(synthetic),
-            "documents": artifacts.documents_fingerprint(corpus),
-        },
+        inputs=_inputs(synthetic, corpus, others),
         build=build,
         say=progress.say,
     )
 
 
-def _tokenized(
-    synthetic: Artifact, serializer: Serializer, pool: Pool, progress: Progress
-) -> list[Item]:
-    """All kept texts, their tokens in the pool."""
+def _inputs(synthetic: Artifact, corpus: Artifact, others: Others) -> dict[str, str]:
+    # Not their whole fingerprints: other questions with the same texts need no new training.
+    inputs = {
+        "texts": artifacts.texts_fingerprint(synthetic),
+        "documents": artifacts.documents_fingerprint(corpus),
+    }
+    for number, other in enumerate(others.runs.values()):
+        inputs[f"texts.{number}"] = artifacts.texts_fingerprint(other)
+    if others.runs:  # Their texts are looked through for this run's questions.
+        asked = [question.text for question in artifacts.questions(corpus)]
+        inputs["questions"] = store.fingerprint(asked)
+    return inputs
+
+
+class _Filling:
+    """Puts texts into the pool, each for the component that takes it."""
+
+    def __init__(
+        self, settings: MixtureSettings, serializer: Serializer, pool: Pool, progress: Progress
+    ) -> None:
+        self._parts, self._serializer = settings.parts, serializer
+        self._pool, self._progress = pool, progress
+        self.available: dict[str, list[Item]] = {part.name: [] for part in self._parts}
+        self.left_out: dict[str, int] = {}
+        """Texts that no component takes, by method."""
+
+    def texts(self, texts: Iterator[SyntheticText], run: Path | None, total: int) -> None:
+        """The kept texts of this run, or of another."""
+        parts = [part for part in self._parts if part.texts != SOURCE and part.run == run]
+        with self._progress.bar("mix: tokenising", total, "texts") as bar:
+            for batch in _batches(texts):
+                owned = [(text, _owner(parts, text)) for text in batch]
+                taken = [text for text, part in owned if part is not None]
+                serialized = self._serializer.synthetic(taken)
+                for text, part in owned:
+                    if part is not None:
+                        self._add(part, text, next(serialized))
+                    elif run is None:
+                        self.left_out[text.method] = self.left_out.get(text.method, 0) + 1
+                bar.advance(len(batch))
+
+    def source(self, corpus: Artifact) -> None:
+        """The source documents, where a component asks for them."""
+        for part in (part for part in self._parts if part.texts == SOURCE):
+            for documents in _batches(artifacts.documents(corpus), 16):
+                serialized = self._serializer.raw([document.text for document in documents])
+                for document, tokens in zip(documents, serialized, strict=True):
+                    start = self._pool.add(tokens)
+                    id = f"{SOURCE}/{document.id}"
+                    item = Item(id, part.name, document.id, SOURCE, start, len(tokens))
+                    self.available[part.name].append(item)
+
+    def _add(self, part: ComponentSettings, text: SyntheticText, tokens: Tokens) -> None:
+        # Ids of another run may be those of this one.
+        id = text.id if part.run is None else f"{part.name}/{text.id}"
+        start, whole = self._pool.add(tokens), text.kind == "qa"
+        item = Item(id, part.name, text.document_id, text.method, start, len(tokens), whole=whole)
+        self.available[part.name].append(item)
+
+
+def _owner(parts: Sequence[ComponentSettings], text: SyntheticText) -> ComponentSettings | None:
+    """The component that names the text's method; else the one that takes what no other names."""
+    kind = "qa" if text.kind == "qa" else "documents"
+    fitting = [part for part in parts if part.texts == kind]
+    named = (part for part in fitting if text.method in part.methods)
+    return next(named, None) or next((part for part in fitting if not part.methods), None)
+
+
+def _count(synthetic: Artifact) -> int:
     kept = (synthetic.path / artifacts.KEPT).glob("[!.]*.parquet")
-    total = sum(pq.read_metadata(file).num_rows for file in kept)
-    items: list[Item] = []
-    with progress.bar("mix: tokenising", total, "texts") as bar:
-        for texts in _batches(artifacts.texts(synthetic)):
-            for text, tokens in zip(texts, serializer.synthetic(texts), strict=True):
-                component: Component = "qa" if text.kind == "qa" else "documents"
-                start = pool.add(tokens)
-                item = Item(text.id, component, text.document_id, text.method, start, len(tokens))
-                items.append(item)
-            bar.advance(len(texts))
-    return items
+    return sum(pq.read_metadata(file).num_rows for file in kept)
 
 
-def _within_budget(
-    available: Sequence[Item],
-    settings: MixtureSettings,
-    share: float,
-    seed: int,
-    progress: Progress,
-) -> dict[Component, Sequence[Item]]:
-    """Of each component the first texts in its seeded order: as many as ratio and share allow."""
-    if not available:
-        raise UserError(
-            "there is no synthetic text to mix; look at the reasons in the rejected texts"
-        )
-    names: tuple[Component, ...] = ("qa", "documents")
-    weights = {name: w for name, w in zip(names, settings.weights, strict=True) if w > 0}
-    texts = {name: [item for item in available if item.component == name] for name in weights}
-    for name, items in texts.items():
-        if not items:
-            raise UserError(
-                f"the mixture of {settings.qa_to_documents!r} needs {name}, and the synthetic text "
-                "has none; generate some, or set mixture.qa_to_documents to '1:0' or '0:1'"
-            )
-    allowed = min(_tokens(texts[name]) / weight for name, weight in weights.items())
-    chosen: dict[Component, Sequence[Item]] = {}
-    for name, weight in weights.items():
-        ordered = seeded_order(texts[name], seed)
-        chosen[name] = prefix(ordered, allowed * weight * share)
-        if not chosen[name]:
-            raise UserError(
-                f"budget {share!r} leaves no text of {name}; give a larger share, or more text"
-            )
-        unused = 1 - allowed * weight / _tokens(ordered)
-        if unused > _WORTH_TELLING:
+def _tell(settings: MixtureSettings, filling: _Filling, progress: Progress) -> None:
+    """What of the written texts is in no mixture."""
+    for name, left in unused(settings, filling.available).items():
+        if left > _WORTH_TELLING:
+            which = settings.qa_to_documents
+            reason = "the shares leave" if which is None else f"the ratio {which} leaves"
+            if settings.tokens is not None:
+                reason = f"mixture.tokens {settings.tokens:,} leaves"
             progress.say(
-                f"mix: the ratio {settings.qa_to_documents} leaves {unused:.0%} of the tokens of "
-                f"{name} unused; generate more of the other"
+                f"mix: {reason} {left:.0%} of the tokens of {name} unused; "
+                "generate more of the other"
             )
-    return chosen
+    if settings.components and filling.left_out:
+        said = ", ".join(f"{count:,} of {name!r}" for name, count in filling.left_out.items())
+        progress.say(f"mix: no component takes these texts: {said}")
+
+
+def _packed(
+    settings: MixtureSettings,
+    chosen: Mapping[str, Sequence[Item]],
+    pool: Pool,
+    sequence_length: int,
+    seed: int,
+) -> Iterator[list[Piece]]:
+    """The sequences, in the order of the settings; replay has its share in every phase."""
+    replay = list(chosen.get(REPLAY, ()))
+    phases = _phases(settings, chosen, pool, seed)
+    left = sum(tokens_of(chain(*phase.values())) for phase in phases)
+    for phase in phases:
+        tokens = tokens_of(chain(*phase.values()))
+        own = replay if tokens == left else prefix(replay, tokens_of(replay) * tokens / left)
+        replay, left = replay[len(own) :], left - tokens
+        yield from pack({**phase, REPLAY: own}, sequence_length)
+
+
+def _phases(
+    settings: MixtureSettings, chosen: Mapping[str, Sequence[Item]], pool: Pool, seed: int
+) -> list[dict[str, Sequence[Item]]]:
+    """What is packed one after the other, without replay."""
+    mixed = {part.name: chosen[part.name] for part in settings.parts}
+    if settings.order == "mixed":
+        return [mixed]
+    if settings.order == "stitched":
+        apart = {part.name: mixed[part.name] for part in settings.parts if part.run is not None}
+        sources = {part.name for part in settings.parts if part.texts == SOURCE}
+        texts = (item for name in mixed if name not in {*apart, *sources} for item in mixed[name])
+        megadocs = stitch(texts, chain(*(mixed[name] for name in sources)), seed)
+        return [{STITCHED: _contiguous(megadocs, pool), **apart}]
+    pairs = {part.name: mixed[part.name] for part in settings.parts if part.texts == "qa"}
+    rest = {name: items for name, items in mixed.items() if name not in pairs}
+    return [pairs, rest] if settings.order == "qa_first" else [rest, pairs]
+
+
+def _contiguous(megadocs: Sequence[Sequence[Item]], pool: Pool) -> list[Item]:
+    """The megadocs as one text each, their tokens put together at the end of the pool."""
+    items = []
+    for number, parts in enumerate(megadocs):
+        stretches = [pool.read(part.start, part.start + part.length) for part in parts]
+        items.append(joined(parts, number, pool.add(np.concatenate(stretches))))
+    return items
 
 
 def _replay_items(
@@ -175,7 +276,7 @@ def _replay_items(
             pieces = -(-len(tokens) // sequence_length)
             cuts = [start + len(tokens) * cut // pieces for cut in range(pieces + 1)]
             for begin, end in pairwise(cuts):
-                yield Item(f"replay/{number}", "replay", "", "replay", begin, end - begin)
+                yield Item(f"{REPLAY}/{number}", REPLAY, "", REPLAY, begin, end - begin)
             number += 1
 
 
@@ -204,18 +305,15 @@ def _counts(composition: Mapping[str, Any], sequence_length: int) -> dict[str, A
     components = composition["components"]
     return {
         "synthetic_tokens": composition["synthetic_tokens"],
+        "component_tokens": composition["component_tokens"],
         "source_tokens": composition["source_tokens"],
         "tokens": composition["tokens"],
         "texts": sum(component["texts"] for component in components.values()),
         "sequences": composition["sequences"],
         "sequence_length": sequence_length,
         "padding_tokens": composition["padding"]["tokens"],
-        **{f"{name}_tokens": component["tokens"] for name, component in components.items()},
+        "components": {name: component["tokens"] for name, component in components.items()},
     }
-
-
-def _tokens(*groups: Iterable[Item]) -> int:
-    return sum(item.length for group in groups for item in group)
 
 
 def _batches(rows: Iterator[Row], size: int = _BATCH) -> Iterator[list[Row]]:

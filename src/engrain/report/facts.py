@@ -18,6 +18,9 @@ from engrain.store import RECORD, Artifact
 COMPOSITION = "composition.json"
 USAGE = "usage.json"
 
+# Components that have a colour of their own, and how many colours there are for others.
+_LOOKS = ("qa", "documents", "replay")
+_OTHER_LOOKS = 4
 # A few examples show what a reason means.
 _EXAMPLES = 3
 _EXAMPLE_CHARACTERS = 500
@@ -77,9 +80,13 @@ class Part:
     """One component of a mixture, as realised."""
 
     name: str
+    look: str
+    """Which colour it has: one of its own for the usual components, in turn for others."""
     texts: int
     tokens: int
     share: float
+    repeats: float
+    """How often a text stands, on average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,10 @@ class Mixture:
     """One training mixture; tokens are the student's."""
 
     label: str
+    order: str
     tokens: int
+    component_tokens: int
+    """Without replay: what budgets count."""
     synthetic_tokens: int
     source_tokens: int
     """Of all source documents, for comparison."""
@@ -95,6 +105,11 @@ class Mixture:
     padding: float
     """Share of positions that hold nothing."""
     parts: tuple[Part, ...]
+
+    @property
+    def replayed(self) -> bool:
+        """Whether there is general text in it."""
+        return any(part.name == "replay" for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,13 +278,22 @@ def _mixtures(mixtures: Sequence[Artifact]) -> Iterator[Mixture]:
         if raw is None:
             continue
         parts = [
-            Part(name=name, texts=part["texts"], tokens=part["tokens"], share=part["share"])
-            for name, part in raw["components"].items()
+            Part(
+                name=name,
+                look=name if name in _LOOKS else f"other-{place % _OTHER_LOOKS}",
+                texts=part["texts"],
+                tokens=part["tokens"],
+                share=part["share"],
+                repeats=part["repeats"],
+            )
+            for place, (name, part) in enumerate(raw["components"].items())
             if part["tokens"]
         ]
         yield Mixture(
             label=artifact.path.name,
+            order=raw["order"],
             tokens=raw["tokens"],
+            component_tokens=raw["component_tokens"],
             synthetic_tokens=raw["synthetic_tokens"],
             source_tokens=raw["source_tokens"],
             sequences=raw["sequences"],
