@@ -92,4 +92,13 @@ def test_a_tracker_that_nobody_knows_or_has_is_refused(monkeypatch):
     with pytest.raises(UserError, match=r"'wandb', which is not installed; run: pip install wandb"):
         trackers.others(("tensorboard", "wandb"))
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
     assert trackers.others(("tensorboard", "wandb", "trackio")) == ["wandb", "trackio"]
+
+
+def test_weights_and_biases_without_a_key_is_refused_before_the_training(monkeypatch, tmp_path):
+    pytest.importorskip("wandb", reason="needs the package wandb")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with pytest.raises(UserError, match=r"has no key; run `wandb login`.* WANDB_MODE=offline"):
+        trackers.others(("wandb",))

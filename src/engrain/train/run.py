@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def _loaded(
         student.model.set_attn_implementation(kernel)
     if settings.loss_in_chunks:
         chunk_loss(student.model, name)
-    return student
+    if settings.lora is None:
+        return student
+    return replace(student, adapted=adapter.attach(student.model, settings.lora, seed=args.seed))
 
 
 def _trained(
@@ -123,7 +126,6 @@ def _trained(
     resume = checkpoints.latest(directory, training)
     if resume is not None:
         progress.say(f"train: going on from {resume.name}")
-    adapted = settings.lora and adapter.attach(student.model, settings.lora, seed=args.seed)
     meter = Meter(
         tokens_at,
         flops=flops_per_token(student.model, attended=sequences.attended()),
@@ -147,7 +149,7 @@ def _trained(
         trainer = SealingTrainer(
             identity=training,
             meter=meter,
-            model=adapted or student.model,
+            model=student.adapted or student.model,
             args=args,
             train_dataset=sequences,
             data_collator=_collator(student),
@@ -160,12 +162,10 @@ def _trained(
             watch.close()
             if board:
                 board.close()
-    if adapted:
-        adapter.merge(adapted, directory)
     return {
         "steps": result.global_step,
         "tokens": total,
-        "parameters": student.model.num_parameters(),
+        "parameters": student.parameters,
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
         **_speed(directory / METRICS),
@@ -193,6 +193,8 @@ def _speed(metrics: Path) -> dict[str, Any]:
 
 def _save(student: Student, directory: Path) -> None:
     try:
+        if student.adapted is not None:
+            adapter.merge(student.adapted, directory)
         save_student(student, str(directory))
     except (OSError, SafetensorError) as error:
         raise UserError(

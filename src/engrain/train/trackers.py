@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ _PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"
 def others(names: tuple[str, ...]) -> list[str]:
     """The trackers that are left to transformers.
 
-    Raises UserError for a name that it does not know, and for one whose package is missing.
+    Raises UserError for a name that it does not know, for one whose package is missing, and for
+    one that would ask for a key.
     """
     wanted = [name for name in names if name != TENSORBOARD]
     for name in wanted:
@@ -36,7 +39,20 @@ def others(names: tuple[str, ...]) -> list[str]:
                 f"training.report_to names {name!r}, which is not installed; "
                 f"run: pip install {package.replace('_', '-')}, or leave it out"
             )
+    if "wandb" in wanted:
+        _check_wandb()
     return wanted
+
+
+def _check_wandb() -> None:
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return
+    wandb: Any = import_module("wandb")
+    if wandb.api.api_key is None:
+        raise UserError(
+            "training.report_to names 'wandb', and it has no key; run `wandb login`, set "
+            "WANDB_API_KEY, or set WANDB_MODE=offline to keep its files here"
+        )
 
 
 class Board(TrainerCallback):
