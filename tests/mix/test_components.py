@@ -193,7 +193,7 @@ def test_stitched_without_the_source_documents_is_refused():
 def other(synthetic, corpus, tmp_path) -> Artifact:
     rows = [Question(id="q", text="Who wrote of the bees then?", answer="none")]
     store.write_rows(corpus.path / QUESTIONS, Question, rows)
-    return synthetic("other", pairs=120, rewrites=10)
+    return synthetic("other", pairs=400, rewrites=10)
 
 
 def cross_domain(run: Path) -> MixtureSettings:
