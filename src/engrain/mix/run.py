@@ -204,9 +204,10 @@ def _count(synthetic: Artifact) -> int:
 
 
 def _tell(settings: MixtureSettings, filling: _Filling, progress: Progress) -> None:
-    """What of the written texts is in no mixture."""
+    """What of the texts written for this run is in no mixture."""
+    own = {part.name for part in settings.parts if part.own}
     for name, left in unused(settings, filling.available).items():
-        if left > _WORTH_TELLING:
+        if name in own and left > _WORTH_TELLING:
             which = settings.qa_to_documents
             reason = "the shares leave" if which is None else f"the ratio {which} leaves"
             if settings.tokens is not None:

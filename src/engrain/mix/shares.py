@@ -89,11 +89,13 @@ def _check(part: ComponentSettings, tokens: int, total: float, settings: Mixture
     if missing <= _EXACT * wanted:
         return
     times = f", each up to {part.most} times" if part.most > 1 else ""
-    asking = "mixture.tokens asks" if settings.tokens is not None else "the texts of this run ask"
+    asking, instead = "the texts of this run ask", "a smaller share"
+    if settings.tokens is not None:
+        asking, instead = "mixture.tokens asks", "lower mixture.tokens"
     raise UserError(
         f"{part.name} has {tokens:,} tokens{times}, and a share of {part.share:g} of the "
         f"{total:,.0f} that {asking} for needs {wanted:,.0f}: {missing:,.0f} are missing; "
-        f"give it more text, a smaller share, or repeats of {-(-wanted // tokens):.0f}"
+        f"give it more text, {instead}, or repeats of {-(-wanted // tokens):.0f}"
     )
 
 
