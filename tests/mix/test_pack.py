@@ -12,7 +12,7 @@ from engrain.mix.pack import pack
 
 def items(lengths: list[int], component: str = "documents") -> list[Item]:
     return [
-        Item(f"{component}{number}", component, "d", "m", 0, length)  # type: ignore[arg-type]
+        Item(f"{component}{number}", component, "d", "m", 0, length, whole=component == "qa")
         for number, length in enumerate(lengths)
     ]
 
@@ -95,7 +95,7 @@ def test_every_stretch_holds_the_components_in_their_shares():
     totals = {name: sum(item.length for item in texts) for name, texts in components.items()}
     everything = sum(totals.values())
     done = dict.fromkeys(totals, 0)
-    for sequence in pack(components, 512):  # type: ignore[arg-type]
+    for sequence in pack(components, 512):
         for piece in sequence:
             done[piece.item.component] += piece.length
         position = sum(done.values()) / everything

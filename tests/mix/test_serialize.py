@@ -34,8 +34,8 @@ Save = Callable[..., str]
 
 
 def written(tokenizer: PreTrainedTokenizerBase, text: SyntheticText) -> str:
-    (ids,) = Serializer(tokenizer).synthetic([text])
-    return str(tokenizer.decode(ids))
+    ((_, made),) = Serializer(tokenizer).synthetic([text])
+    return str(tokenizer.decode(made.tokens))
 
 
 def test_chatml_without_a_beginning_ends_where_the_assistant_stops(save_tokenizer, chatml_template):
@@ -87,13 +87,13 @@ def test_what_the_student_learns_continues_the_prompt_it_will_be_given(
         (llama_template, "<|end|>", "<|begin|>"),
     ):
         tokenizer = load_tokenizer(save_tokenizer(template=template, eos=eos, bos=bos))
-        (ids,) = Serializer(tokenizer).synthetic([PAIR])
+        ((_, made),) = Serializer(tokenizer).synthetic([PAIR])
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": PAIR.question}],
             add_generation_prompt=bos is None,  # this Llama template has none
             return_dict=False,
         )
-        assert ids.tolist()[: len(prompt)] == prompt
+        assert made.tokens.tolist()[: len(prompt)] == prompt
 
 
 def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
@@ -105,8 +105,8 @@ def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
 def test_long_texts_are_tokenised_without_a_warning(save_tokenizer, recwarn, caplog):
     tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
     tokenizer.model_max_length = 8
-    (ids,) = Serializer(tokenizer).raw(["kana " * 100])
-    assert len(ids) > 100
+    (made,) = Serializer(tokenizer).raw(["kana " * 100])
+    assert len(made.tokens) > 100
     assert not caplog.records
 
 

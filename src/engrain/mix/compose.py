@@ -9,9 +9,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Component = Literal["qa", "documents", "replay"]
+Component = str
+"""A component's name: the recipe's, or `replay`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,12 @@ class Item:
     start: int
     """Of its tokens in the pool."""
     length: int
+    prompt: int = 0
+    """Its leading tokens that the loss leaves out."""
+    whole: bool = False
+    """Cut only where it is longer than a sequence."""
+    parts: tuple[Item, ...] = ()
+    """Of a stitched document: the texts of which it consists, in order; their tokens are its."""
 
 
 def seeded_order(items: Iterable[Item], seed: int) -> list[Item]:

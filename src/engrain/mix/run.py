@@ -31,8 +31,6 @@ from engrain.store import Artifact
 
 Row = TypeVar("Row")
 
-_BATCH = 512
-"""Texts tokenised at once."""
 _WORTH_TELLING = 0.05
 """Share of a component that the ratio leaves unused, from which on the user is told."""
 
@@ -70,7 +68,7 @@ def mix(
 
     def build(directory: Path) -> Mapping[str, Any]:
         own = models.load_tokenizer(tokenizer)
-        serializer = Serializer(own)
+        serializer = Serializer(own, settings.serialization)
         with _disk(directory), Pool(directory) as pool:
             available = _tokenized(synthetic, serializer, pool, progress)
             chosen = _within_budget(available, settings, share, seed, progress)
@@ -115,13 +113,20 @@ def _tokenized(
     total = sum(pq.read_metadata(file).num_rows for file in kept)
     items: list[Item] = []
     with progress.bar("mix: tokenising", total, "texts") as bar:
-        for texts in _batches(artifacts.texts(synthetic)):
-            for text, tokens in zip(texts, serializer.synthetic(texts), strict=True):
-                component: Component = "qa" if text.kind == "qa" else "documents"
-                start = pool.add(tokens)
-                item = Item(text.id, component, text.document_id, text.method, start, len(tokens))
-                items.append(item)
-            bar.advance(len(texts))
+        for text, written in serializer.synthetic(artifacts.texts(synthetic)):
+            pair = text.kind == "qa"
+            item = Item(
+                text.id,
+                "qa" if pair else "documents",
+                text.document_id,
+                text.method,
+                pool.add(written.tokens),
+                len(written.tokens),
+                prompt=written.prompt,
+                whole=pair,
+            )
+            items.append(item)
+            bar.advance(1)
     return items
 
 
@@ -168,15 +173,12 @@ def _replay_items(
     replay: Replay, serializer: Serializer, pool: Pool, sequence_length: int, seed: int
 ) -> Iterator[Item]:
     """Replay without end but the source's own, in pieces of at most a sequence."""
-    number = 0
-    for texts in _batches(replay.texts(seed), 16):
-        for tokens in serializer.raw(texts):
-            start = pool.add(tokens)
-            pieces = -(-len(tokens) // sequence_length)
-            cuts = [start + len(tokens) * cut // pieces for cut in range(pieces + 1)]
-            for begin, end in pairwise(cuts):
-                yield Item(f"replay/{number}", "replay", "", "replay", begin, end - begin)
-            number += 1
+    for number, written in enumerate(serializer.raw(replay.texts(seed))):
+        start, length = pool.add(written.tokens), len(written.tokens)
+        pieces = -(-length // sequence_length)
+        cuts = [start + length * cut // pieces for cut in range(pieces + 1)]
+        for begin, end in pairwise(cuts):
+            yield Item(f"replay/{number}", "replay", "", "replay", begin, end - begin)
 
 
 def _enough(replay: Replay, pieces: Iterable[Item], needed: float) -> list[Item]:
@@ -218,7 +220,7 @@ def _tokens(*groups: Iterable[Item]) -> int:
     return sum(item.length for group in groups for item in group)
 
 
-def _batches(rows: Iterator[Row], size: int = _BATCH) -> Iterator[list[Row]]:
+def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
     while batch := list(islice(rows, size)):
         yield batch
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from engrain.settings import Settings, execution
@@ -21,12 +23,23 @@ class ReplaySettings(Settings):
     """The column or key that holds the text."""
 
 
+class SerializationSettings(Settings):
+    """How texts become tokens."""
+
+    pairs: Literal["chat", "plain"] = "chat"
+    """Question-answer pairs in the student's chat template (plain where it has none), or as plain
+    text. Evaluation asks in the template."""
+    loss: Literal["all", "answers"] = "all"
+    """Learn pairs whole, or their answers only; documents are learned whole either way."""
+
+
 class MixtureSettings(Settings):
     """Shares of the components."""
 
     qa_to_documents: str = "1:1"
     """Tokens of question-answer pairs to tokens of documents; `1:0` and `0:1` leave one out."""
     replay: ReplaySettings | None = ReplaySettings()
+    serialization: SerializationSettings = SerializationSettings()
 
     @field_validator("qa_to_documents")
     @classmethod
