@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,40 @@ def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
     dated = "{{ date_string if date_string else strftime_now('%d %b %Y') }}" + chatml_template
     tokenizer = load_tokenizer(save_tokenizer(template=dated, eos="<|im_end|>"))
     assert written(tokenizer, PAIR).startswith("26 Jul 2024")
+
+
+def test_order_and_tokens_depend_neither_on_batches_nor_on_threads(
+    save_tokenizer, chatml_template, monkeypatch
+):
+    tokenizer = load_tokenizer(save_tokenizer(template=chatml_template, eos="<|im_end|>"))
+    texts = [
+        replace(PAIR if number % 3 else DOCUMENT, id=str(number), text="kana loso " * (number % 7))
+        for number in range(1500)
+    ]
+    texts[700] = replace(DOCUMENT, id="700", text="mivi " * 300_000)
+    alone = [one for text in texts for one in Serializer(tokenizer).synthetic([text])]
+    for parallel in ("true", "false"):
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
+        together = list(Serializer(tokenizer).synthetic(iter(texts)))
+        assert [text for text, _ in together] == texts
+        for (_, one), (_, other) in zip(together, alone, strict=True):
+            assert one.tokens.tolist() == other.tokens.tolist()
+
+
+def test_texts_are_taken_as_they_are_needed(save_tokenizer):
+    tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
+    taken: list[int] = []
+
+    def endless() -> Iterator[str]:
+        for number in count():
+            taken.append(number)
+            yield f"kana {number}"
+
+    stream = Serializer(tokenizer).raw(endless())
+    for _ in range(10):
+        next(stream)
+    assert len(taken) < 2000
+    stream.close()  # type: ignore[attr-defined]
 
 
 def test_long_texts_are_tokenised_without_a_warning(save_tokenizer, recwarn, caplog):

@@ -53,11 +53,11 @@ class _Frame:
     head: str
     middle: str
     tail: str
-    prompt: int
-    """Characters of `middle` that belong to the prompt."""
+    prompt: int | None
+    """Characters of `middle` that belong to the prompt; None where prompts are not asked for."""
 
     def around(self, question: str, answer: str) -> Rendered:
-        prompt = len(self.head) + len(question) + self.prompt
+        prompt = 0 if self.prompt is None else len(self.head) + len(question) + self.prompt
         return Rendered(f"{self.head}{question}{self.middle}{answer}{self.tail}", prompt)
 
 
@@ -94,7 +94,7 @@ class Chat:
             return None
         head, _, rest = whole.text.partition(_QUESTION)
         middle, _, tail = rest.partition(_ANSWER)
-        prompt = whole.prompt - len(head) - len(_QUESTION) if self._prompts else 0
+        prompt = whole.prompt - len(head) - len(_QUESTION) if self._prompts else None
         frame = _Frame(head, middle, tail, prompt)
         same = all(frame.around(*probe) == self._rendered(*probe) for probe in _PROBES)
         return frame if same else None

@@ -1,6 +1,7 @@
 """A mixture's sequences as training examples, read through a memory map.
 
-Knows the columns of `sequences.arrow` (written by `mix`): `input_ids`, `length`.
+Knows the columns of `sequences.arrow` (written by `mix`): `input_ids`, `length`, and `unlearned`,
+the stretches that the loss leaves out besides padding.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 SEQUENCES = "sequences.arrow"
 _IGNORED = -100
-"""The label that the loss leaves out: padding."""
+"""The label that the loss leaves out."""
 
 
 class Sequences(Dataset[dict[str, torch.Tensor]]):
@@ -33,19 +34,36 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
             for chunk in chunks
         ]
         self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])[:-1].tolist()
+        self._unlearned = _Lists(table["unlearned"])
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Token ids, and the same as labels with the padding left out."""
+        """Token ids, and the same as labels with padding and unlearned stretches left out."""
         chunk = bisect_right(self._starts, index) - 1
         row = self._chunks[chunk][index - self._starts[chunk]]
         ids = torch.from_numpy(row.astype(np.int64))
         labels = ids.clone()
         # By length, not by token: a tokenizer may pad with its end token, which is to be learned.
         labels[self.lengths[index] :] = _IGNORED
+        for start, stop in self._unlearned[index].reshape(-1, 2):
+            labels[start:stop] = _IGNORED
         return {"input_ids": ids, "labels": labels}
+
+
+class _Lists:
+    """A column of lists of numbers, as one array and its offsets."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        lists = [column.chunk(number) for number in range(column.num_chunks)]
+        self._values = np.concatenate([part.flatten().to_numpy() for part in lists])
+        sizes = np.concatenate([part.value_lengths().to_numpy() for part in lists])
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)])
+
+    def __getitem__(self, index: int) -> NDArray[np.int64]:
+        part: NDArray[np.int64] = self._values[self._offsets[index] : self._offsets[index + 1]]
+        return part.astype(np.int64)
 
 
 def tokens_seen(lengths: NDArray[np.int64], batch: int, step: int) -> int:
