@@ -33,9 +33,9 @@ def rows(tmp_path, pool):
     return write
 
 
-def placed(pool: Pool, id: str, length: int, **more: int) -> Item:
+def placed(pool: Pool, id: str, length: int, prompt: int = 0) -> Item:
     start = pool.add(np.arange(length, dtype=np.int32) + 10 * (ord(id) - ord("a")))
-    return Item(id, "documents", "d", "m", start, length, **more)
+    return Item(id, "documents", "d", "m", start, length, prompt)
 
 
 def whole(item: Item) -> Piece:

@@ -99,8 +99,8 @@ def byte_level(specials: list[str], digits: str) -> Tokenizer:
     )
     split = pre.Split(Regex(pattern), "isolated")
     whole = pre.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre.Sequence([split, whole])  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre.Sequence([split, whole])
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(specials)
     return tokenizer
 
@@ -108,7 +108,7 @@ def byte_level(specials: list[str], digits: str) -> Tokenizer:
 def with_beginning(tokenizer: Tokenizer, bos: str) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
-    )  # type: ignore[assignment]
+    )
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def llama(tmp_path: Path) -> PreTrainedTokenizerFast:
 def qwen(tmp_path: Path) -> PreTrainedTokenizerFast:
     """No beginning; pads with what is not its end; thoughts are tokens, but no special ones."""
     tokenizer = byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], r"\p{N}")
-    tokenizer.normalizer = normalizers.NFC()  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in ("<think>", "</think>")])
     ends = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     return saved(tmp_path / "qwen", tokenizer, QWEN, **ends)
@@ -148,10 +148,10 @@ def sentencepiece(tmp_path: Path) -> PreTrainedTokenizerFast:
     # The first three are never made of text, as in sentencepiece.
     scored = [(piece, -99.0 if number < 3 else -1.0) for number, piece in enumerate(pieces)]
     tokenizer = Tokenizer(models.Unigram(scored, unk_id=0, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence(  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
-    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])

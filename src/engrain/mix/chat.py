@@ -125,10 +125,11 @@ class Chat:
 
     def _render(self, messages: list[dict[str, str]], **more: Any) -> tuple[str, list[list[int]]]:
         """The text, and where in it begins and ends what the template marks as the assistant's."""
-        from transformers.utils.chat_template_utils import render_jinja_template
+        from transformers.utils import chat_template_utils as untyped
 
+        templates: Any = untyped
         try:
-            rendered, marked = render_jinja_template(
+            rendered, marked = templates.render_jinja_template(
                 conversations=[messages],
                 chat_template=self.template,
                 return_assistant_tokens_mask=self._marks and self._prompts,

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class Serializer:
         Raises UserError where the loss is to be on answers, and the chat template tells none.
         """
         settings = settings or SerializationSettings()
-        self._tokenizer = tokenizer
+        self._tokenizer: Any = tokenizer  # its own types hold neither for batches nor for variables
         self._prompts = settings.loss == "answers"
         chat = settings.pairs == "chat" and tokenizer.chat_template is not None
         self._chat = Chat(tokenizer, prompts=self._prompts) if chat else None
@@ -164,21 +164,17 @@ class Serializer:
 
     def _spoken(self, written: _Written) -> _Ids:
         """A text that speaks of control tokens: they are text, but for the template's own."""
-        if written.pair is None or self._chat is None:
-            return self._as_text(written.text), self._as_text(written.text[: written.prompt])
-        question, answer = (
-            {"role": "user", "content": written.pair[0]},
-            {"role": "assistant", "content": written.pair[1]},
-        )
+        text, before = written.text, written.text[: written.prompt]
+        if written.pair is None:
+            return self._as_text(text), self._as_text(before)
+        question, answer = written.pair
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         try:
-            ids = self._sanitized([question, answer])
-            prompt = (
-                self._sanitized([question], add_generation_prompt=True) if self._prompts else []
-            )
-        except ValueError:  # it has no other tokens for these characters
-            return self._encode([written.text])[0], self._encode([written.text[: written.prompt]])[
-                0
-            ]
+            ids = self._sanitized(turns)
+            prompt = self._sanitized(turns[:1], open=True) if self._prompts else []
+        except ValueError:  # the tokenizer has no other tokens for these characters
+            ids, prompt = self._encode([text, before])
+            return ids, prompt
         if self._end in ids:
             last = len(ids) - ids[::-1].index(self._end)
             if not str(self._tokenizer.decode(ids[last:])).strip():
@@ -191,15 +187,15 @@ class Serializer:
         )
         return ids
 
-    def _sanitized(self, turns: list[dict[str, str]], **more: bool) -> list[int]:
+    def _sanitized(self, turns: list[dict[str, str]], *, open: bool = False) -> list[int]:
         assert self._chat is not None
         ids: list[int] = self._tokenizer.apply_chat_template(
             turns,
             chat_template=self._chat.template,
             return_dict=False,
             sanitize_control_tokens=True,
+            add_generation_prompt=open,
             **self._chat.variables,
-            **more,
         )
         return ids
 
