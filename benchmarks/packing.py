@@ -82,8 +82,7 @@ def run(name: str, folder: Path, tokenizer: str, form: str) -> dict[str, Any]:
 
 def one(name: str, folder: Path, tokenizer: str, form: str, out: Path) -> None:
     """Run one contender and print what it took and what it made."""
-    prepare, measure = CONTENDERS[name]
-    work = prepare(folder / "texts.parquet", tokenizer, form, out)
+    work, rows = CONTENDERS[name](folder / "texts.parquet", tokenizer, form, out)
     started, used = time.perf_counter(), cpu()
     work()
     seconds, spent = time.perf_counter() - started, cpu() - used
@@ -95,7 +94,7 @@ def one(name: str, folder: Path, tokenizer: str, form: str, out: Path) -> None:
     begins = "Question:" if form == "plain" else "<|start|>user"
     first = loaded(begins)["input_ids"]
     result = {"seconds": seconds, "cpu": spent, "peak_mb": peak * 1024 / 1e6}
-    print(json.dumps(result | waste(measure(), first, loaded.eos_token_id)))
+    print(json.dumps(result | waste(rows(), first, loaded.eos_token_id)))
 
 
 def cpu() -> float:
@@ -234,12 +233,17 @@ def drawn() -> Callable[[int, int], str]:
     """Some four million invented words, of which few are frequent and most are rare."""
     generator = np.random.default_rng(0)
     syllables = [a + b + c for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("", "n", "r", "s")]
-    sizes = generator.integers(1, 5, 200_000)
-    known = ["".join(generator.choice(syllables, size)) for size in sizes]
+    sizes = generator.integers(1, 5, 200_000).tolist()
+    parts = generator.integers(0, len(syllables), (len(sizes), 4)).tolist()
+    known = [
+        "".join(syllables[n] for n in picked[:size])
+        for picked, size in zip(parts, sizes, strict=True)
+    ]
     weights = np.cumsum(1 / (np.arange(len(known)) + 10))
     ranks = np.searchsorted(weights, generator.random(4_000_000) * weights[-1])
     stops = generator.random(len(ranks)) < 0.07
-    return taken([known[rank] + "." * stop for rank, stop in zip(ranks, stops, strict=True)])
+    ended = zip(ranks.tolist(), stops.tolist(), strict=True)
+    return taken([f"{known[rank]}." if stop else known[rank] for rank, stop in ended])
 
 
 def real(folder: Path) -> Callable[[int, int], str]:
