@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from packing_contenders import CONTENDERS, LENGTH
+from packing_contenders import ALONE, CONTENDERS, LENGTH
 from recording import Figure, report
 
 from engrain import store
@@ -45,7 +45,7 @@ CASES = (("student", "plain"), ("large", "plain"), ("large", "chat"))
 def main() -> int:
     """Measure all of it."""
     others = all(importlib.util.find_spec(name) for name in ("datasets", "trl"))
-    names = list(CONTENDERS) if others else ["engrain"]
+    names = list(CONTENDERS) if others else ["engrain", ALONE]
     if not others:
         print("only Engrain is measured: install the extra 'bench' for the others (datasets, trl)")
     with tempfile.TemporaryDirectory() as scratch:
@@ -128,34 +128,35 @@ def compared(case: str, rounds: dict[str, list[dict[str, Any]]]) -> list[Figure]
         figures.append(figure(f"{case}: {name}", speeds[name], "Mtokens/s"))
         spent = [1e6 * result["cpu"] / result["tokens"] for result in results]
         figures.append(figure(f"{case}: {name}, CPU time", spent, "s/Mtoken"))
-        result = results[0]
-        positions = result["sequences"] * LENGTH
-        own = name == "engrain"
-        padding = (positions - result["tokens"]) / positions
-        dropped = 1 - result["tokens"] / everything
-        for what, value, bar in (
-            ("padding", padding, 0.001),
-            ("dropped tokens", dropped, 0),
-            ("pairs cut", result["cut_pairs"], 0),
-            ("texts cut", result["cut"], None),
-        ):
-            unit = "of all" if isinstance(value, float) else "texts"
-            figures.append(
-                Figure(
-                    name=f"{case}: {name}, {what}",
-                    value=float(value),
-                    unit=unit,
-                    n=result["sequences"],
-                    bar=bar if own else None,
-                    at_most=True,
-                )
-            )
-    others = [values for name, values in speeds.items() if name != "engrain"]
+        if name != ALONE:
+            figures += wasted(f"{case}: {name}", results[0], everything, held=name == "engrain")
+    others = [values for name, values in speeds.items() if name not in ("engrain", ALONE)]
     if others:
         fastest = max(others, key=statistics.median)
         ratios = [ours / theirs for ours, theirs in zip(speeds["engrain"], fastest, strict=True)]
         figures.append(figure(f"{case}: Engrain over the fastest other", ratios, "x", bar=1.5))
     return figures
+
+
+def wasted(name: str, result: dict[str, Any], everything: int, *, held: bool) -> list[Figure]:
+    """Padding, tokens that are in no sequence, and texts that are cut; `held`: to their bars."""
+    positions = result["sequences"] * LENGTH
+    return [
+        Figure(
+            name=f"{name}, {what}",
+            value=float(value),
+            unit=unit,
+            n=result["sequences"],
+            bar=bar if held else None,
+            at_most=True,
+        )
+        for what, value, unit, bar in (
+            ("padding", 1 - result["tokens"] / positions, "of positions", 0.001),
+            ("dropped", 1 - result["tokens"] / everything, "of tokens", 0),
+            ("pairs cut", result["cut_pairs"], "pairs", 0),
+            ("texts cut", result["cut"], "texts", None),
+        )
+    ]
 
 
 def memory(folder: Path, words: Callable[[int, int], str], tokenizer: str) -> list[Figure]:
@@ -290,9 +291,8 @@ def large(folder: Path, words: Callable[[int, int], str]) -> str:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
     )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>"
-    )
+    untyped: Any = PreTrainedTokenizerFast
+    made = untyped(tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>")
     made.chat_template = (
         "{{ bos_token }}{% for message in messages %}{{ '<|start|>' + message['role'] + "
         "'<|stop|>\\n\\n' + message['content'] | trim }}"

@@ -17,6 +17,7 @@ import pyarrow as pa
 from engrain.models import load_tokenizer
 
 LENGTH = 2048
+ALONE = "tokenizer alone"
 
 Work = Callable[[], None]
 Rows = Callable[[], Iterator[Sequence[int]]]
@@ -70,6 +71,28 @@ def engrain(texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Ro
     return work, rows
 
 
+def alone(texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Rows]:
+    """The tokenizer's own threads over the same strings and nothing else: what cannot be saved."""
+    from engrain import store
+    from engrain.mix.serialize import Serializer
+    from engrain.mix.settings import SerializationSettings
+    from engrain.records import SyntheticText
+
+    loaded: Any = load_tokenizer(tokenizer)
+    settings = SerializationSettings(pairs="chat" if form == "chat" else "plain")
+    written = Serializer(loaded, settings).synthetic(store.read_rows(texts, SyntheticText))
+    made: list[Any] = [one.tokens for _, one in written]
+    strings = loaded.batch_decode(made)
+    backend = loaded.backend_tokenizer
+    batches = [strings[place : place + 512] for place in range(0, len(strings), 512)]
+
+    def work() -> None:
+        for batch in batches:
+            backend.encode_batch_fast(batch, add_special_tokens=False)
+
+    return work, lambda: iter(made)
+
+
 def bfd(texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Rows]:
     """TRL's default: no text is cut, sequences are padded, what is too long is cut off."""
     return _trl("bfd", texts, tokenizer, form, out)
@@ -94,8 +117,9 @@ def chunks(texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Row
 
 
 def _trl(strategy: str, texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Rows]:
-    from trl import pack_dataset
+    import trl
 
+    pack_dataset: Any = trl.pack_dataset
     written = _written(tokenizer, form)
     made: list[Any] = []
 
@@ -147,6 +171,7 @@ def _rows(made: Any) -> Iterator[Sequence[int]]:
 
 CONTENDERS: dict[str, Callable[[Path, str, str, Path], tuple[Work, Rows]]] = {
     "engrain": engrain,
+    ALONE: alone,
     "bfd": bfd,
     "wrapped": wrapped,
     "chunks": chunks,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
@@ -26,6 +26,7 @@ UNTOLD = (
     "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
 )
 SHOUTED = "{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}"
+TRIMMED = "{% for m in messages %}{{ m.content | trim }}<|im_end|>{% endfor %}"
 TWICE = "{{ messages[0].content }}: {% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
 ESCAPED = "{% for m in messages %}{{ m.content | e }}<|im_end|>{% endfor %}"
 
@@ -55,10 +56,12 @@ def rendered(monkeypatch):
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=40), st.text(max_size=40))
+@example(" kana", "loso")
+@example("kana", "loso\n")
 def test_what_is_put_around_texts_is_what_the_template_would_have_written(
     chatml_template, chat, question, answer
 ):
-    for template in (chatml_template, MARKED, SHOUTED, TWICE, ESCAPED):
+    for template in (chatml_template, MARKED, SHOUTED, TRIMMED, TWICE, ESCAPED):
         prompts = template in (chatml_template, MARKED)
         made = chats.setdefault(template, None) or chat(template, prompts=prompts)
         chats[template] = made

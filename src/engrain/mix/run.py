@@ -8,6 +8,7 @@ and `composition.json`. Memory holds a small entry for each text, never all toke
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice, pairwise
@@ -118,8 +119,8 @@ def _tokenized(
             item = Item(
                 text.id,
                 "qa" if pair else "documents",
-                text.document_id,
-                text.method,
+                sys.intern(text.document_id),  # one string for all texts of a document
+                sys.intern(text.method),
                 pool.add(written.tokens),
                 len(written.tokens),
                 prompt=written.prompt,
