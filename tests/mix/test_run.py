@@ -10,7 +10,7 @@ import pytest
 from engrain.artifacts import texts
 from engrain.errors import UserError
 from engrain.mix.run import mix
-from engrain.mix.settings import MixtureSettings, ReplaySettings
+from engrain.mix.settings import MixtureSettings, ReplaySettings, SerializationSettings
 from engrain.models import load_tokenizer
 from engrain.progress import Silent
 from engrain.store import Artifact
@@ -113,6 +113,39 @@ def test_each_sequence_can_be_traced_to_its_texts(mixed, sequences, synthetic, c
             else:
                 assert piece in source[text].text
     assert whole == composition(made)["components"]["qa"]["texts"]
+
+
+@pytest.mark.parametrize("pairs", ["chat", "plain"])
+def test_with_loss_on_answers_all_of_a_text_is_learned_but_its_question(
+    mixed, sequences, synthetic, chatml, pairs
+):
+    tokenizer = load_tokenizer(chatml)
+    made = synthetic("other", pairs=60, rewrites=60)
+    source = {text.id: text for text in texts(made)}
+    serialization = SerializationSettings(pairs=pairs, loss="answers")
+    settings = MixtureSettings(replay=None, serialization=serialization)
+    unlearned = 0
+    for row in sequences(mixed(synthetic=made, settings=settings)):
+        left_out = {n for a, b in batched(row["unlearned"], 2) for n in range(a, b)}
+        unlearned += len(left_out)
+        for id, start, stop in zip(
+            row["texts"], row["starts"], [*row["starts"][1:], row["length"]], strict=True
+        ):
+            learned = [row["input_ids"][n] for n in range(start, stop) if n not in left_out]
+            text = source[id]
+            if text.kind == "qa":
+                assert tokenizer.decode(learned) == f"{text.text}<|im_end|>"
+            else:
+                assert len(learned) == stop - start
+    assert unlearned > 60 * 5
+
+
+def batched(numbers: list[int], size: int) -> list[tuple[int, ...]]:
+    return list(zip(*[iter(numbers)] * size, strict=True))
+
+
+def test_loss_on_everything_leaves_nothing_out(mixed, sequences):
+    assert all(row["unlearned"] == [] for row in sequences(mixed()))
 
 
 def test_the_composition_adds_up(mixed, sequences):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,8 @@ Save = Callable[..., str]
 
 
 def written(tokenizer: PreTrainedTokenizerBase, text: SyntheticText) -> str:
-    (ids,) = Serializer(tokenizer).synthetic([text])
-    return str(tokenizer.decode(ids))
+    ((_, made),) = Serializer(tokenizer).synthetic([text])
+    return str(tokenizer.decode(made.tokens))
 
 
 def test_chatml_without_a_beginning_ends_where_the_assistant_stops(save_tokenizer, chatml_template):
@@ -87,13 +89,13 @@ def test_what_the_student_learns_continues_the_prompt_it_will_be_given(
         (llama_template, "<|end|>", "<|begin|>"),
     ):
         tokenizer = load_tokenizer(save_tokenizer(template=template, eos=eos, bos=bos))
-        (ids,) = Serializer(tokenizer).synthetic([PAIR])
+        ((_, made),) = Serializer(tokenizer).synthetic([PAIR])
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": PAIR.question}],
             add_generation_prompt=bos is None,  # this Llama template has none
             return_dict=False,
         )
-        assert ids.tolist()[: len(prompt)] == prompt
+        assert made.tokens.tolist()[: len(prompt)] == prompt
 
 
 def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
@@ -102,11 +104,45 @@ def test_todays_date_never_reaches_a_mixture(save_tokenizer, chatml_template):
     assert written(tokenizer, PAIR).startswith("26 Jul 2024")
 
 
+def test_order_and_tokens_depend_neither_on_batches_nor_on_threads(
+    save_tokenizer, chatml_template, monkeypatch
+):
+    tokenizer = load_tokenizer(save_tokenizer(template=chatml_template, eos="<|im_end|>"))
+    texts = [
+        replace(PAIR if number % 3 else DOCUMENT, id=str(number), text="kana loso " * (number % 7))
+        for number in range(1500)
+    ]
+    texts[700] = replace(DOCUMENT, id="700", text="mivi " * 300_000)
+    alone = [one for text in texts for one in Serializer(tokenizer).synthetic([text])]
+    for parallel in ("true", "false"):
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
+        together = list(Serializer(tokenizer).synthetic(iter(texts)))
+        assert [text for text, _ in together] == texts
+        for (_, one), (_, other) in zip(together, alone, strict=True):
+            assert one.tokens.tolist() == other.tokens.tolist()
+
+
+def test_texts_are_taken_as_they_are_needed(save_tokenizer):
+    tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
+    taken: list[int] = []
+
+    def endless() -> Iterator[str]:
+        for number in count():
+            taken.append(number)
+            yield f"kana {number}"
+
+    stream = Serializer(tokenizer).raw(endless())
+    for _ in range(10):
+        next(stream)
+    assert len(taken) < 2000
+    stream.close()  # type: ignore[attr-defined]
+
+
 def test_long_texts_are_tokenised_without_a_warning(save_tokenizer, recwarn, caplog):
     tokenizer = load_tokenizer(save_tokenizer(template=None, eos="<|endoftext|>"))
     tokenizer.model_max_length = 8
-    (ids,) = Serializer(tokenizer).raw(["kana " * 100])
-    assert len(ids) > 100
+    (made,) = Serializer(tokenizer).raw(["kana " * 100])
+    assert len(made.tokens) > 100
     assert not caplog.records
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from engrain.train.data import Sequences, tokens_seen
 
@@ -14,6 +15,30 @@ def test_padding_is_not_learned_but_every_end_token_is(mixture):
     assert (example["labels"][length:] == -100).all()
     assert (example["labels"][:length] == example["input_ids"][:length]).all()
     assert example["labels"][length - 1] == 1
+
+
+def test_what_a_mixture_leaves_unlearned_has_no_label(tmp_path):
+    numbers = pa.list_(pa.int32())
+    schema = pa.schema(
+        [("input_ids", pa.list_(pa.int32(), 6)), ("length", pa.int32()), ("unlearned", numbers)]
+    )
+    batches = [
+        ([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]], [6, 6], [[0, 2, 4, 5], []]),
+        ([[13, 14, 15, 0, 0, 0]], [3], [[1, 2]]),
+    ]
+    with (
+        pa.OSFile(str(tmp_path / "sequences.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, schema) as writer,
+    ):
+        for columns in batches:
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+    sequences = Sequences(tmp_path)
+    assert [sequences[index]["labels"].tolist() for index in range(3)] == [
+        [-100, -100, 3, 4, -100, 6],
+        [7, 8, 9, 10, 11, 12],
+        [13, -100, 15, -100, -100, -100],
+    ]
 
 
 def test_tokens_seen_counts_short_batches_and_epochs():

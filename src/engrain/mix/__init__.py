@@ -1,5 +1,5 @@
 """Mixture: question-answer pairs, documents and replay, in exact shares of tokens, packed."""
 
-from engrain.mix.settings import MixtureSettings, ReplaySettings
+from engrain.mix.settings import MixtureSettings, ReplaySettings, SerializationSettings
 
-__all__ = ["MixtureSettings", "ReplaySettings"]
+__all__ = ["MixtureSettings", "ReplaySettings", "SerializationSettings"]

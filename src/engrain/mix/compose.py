@@ -31,6 +31,8 @@ class Item:
     start: int
     """Of its tokens in the pool."""
     length: int
+    prompt: int = 0
+    """Its leading tokens that the loss leaves out."""
     whole: bool = False
     """Cut only where it is longer than a sequence."""
     parts: tuple[Item, ...] = ()

@@ -8,11 +8,11 @@ chunking cuts a text at the end of each sequence.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from dataclasses import dataclass
 
-from engrain.mix.compose import Component, Item
+from engrain.mix.compose import Item
 
 _LOOK_AHEAD = 256
 """Texts looked at for an exact fill; where lengths vary, a dozen suffice."""
@@ -23,7 +23,7 @@ _WASTE = 1 / 1000
 """Share of all positions that may be padding before a document is cut instead."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
     """A stretch of one text: `start` to `stop` among its tokens; all of it, but for cut texts."""
 
@@ -37,18 +37,16 @@ class Piece:
         return self.stop - self.start
 
 
-def pack(
-    components: Mapping[Component, Sequence[Item]], sequence_length: int
-) -> Iterator[list[Piece]]:
+def pack(components: Mapping[str, Sequence[Item]], sequence_length: int) -> Iterator[list[Piece]]:
     """Sequences of at most `sequence_length` tokens; all tokens of all items, each once.
 
     Every stretch of them holds the components in their overall shares. Padding stays under a
     thousandth of the positions, but at the very end, and where texts that stay `whole` stand alone:
     they are cut only where one is longer than a sequence.
     """
-    queues = [_Queue(items, sequence_length) for items in components.values() if items]
+    queues = [_Queue(items, sequence_length) for items in components.values()]
     spare = 0.0
-    while any(queue.waiting for queue in queues):
+    while any(queue.reaches(0) for queue in queues):
         spare += sequence_length * _WASTE
         pieces = _sequence(queues, sequence_length, spare)
         spare -= sequence_length - sum(piece.length for piece in pieces)
@@ -60,30 +58,47 @@ class _Queue:
 
     def __init__(self, items: Sequence[Item], longest: int) -> None:
         self._rest = _pieces(items, longest)
-        self.waiting = list(islice(self._rest, _LOOK_AHEAD))
         self.total = sum(item.length for item in items)
         self.done = 0
+        self.waiting: list[Piece] = []
+        self.sizes: list[int] = []
 
-    def take(self, places: list[int]) -> None:
-        """Remove the waiting pieces at `places`, in ascending order."""
-        for place in reversed(places):
-            self.done += self.waiting.pop(place).length
-        self.waiting.extend(islice(self._rest, _LOOK_AHEAD - len(self.waiting)))
+    def reaches(self, place: int) -> bool:
+        """Whether there is a piece at `place` at most one beyond those that wait."""
+        if place == len(self.waiting):
+            piece = next(self._rest, None)
+            if piece is None:
+                return False
+            self.waiting.append(piece)
+            self.sizes.append(piece.length)
+        return True
+
+    def take(self, place: int) -> Piece:
+        """Remove the waiting piece at `place`."""
+        self.done += self.sizes.pop(place)
+        return self.waiting.pop(place)
 
     def cut(self, place: int, length: int) -> Piece:
         """Take the first `length` tokens of the waiting piece at `place`."""
         piece = self.waiting[place]
-        self.waiting[place] = replace(piece, start=piece.start + length)
+        self.waiting[place] = Piece(piece.item, piece.start + length, piece.stop)
+        self.sizes[place] -= length
         self.done += length
-        return replace(piece, stop=piece.start + length)
+        return Piece(piece.item, piece.start, piece.start + length)
 
 
 def _pieces(items: Iterable[Item], longest: int) -> Iterator[Piece]:
-    """Each item whole, or in equal pieces where it is too long for a sequence."""
+    """Each item whole; of one that is too long whole sequences, and what is left in two halves."""
     for item in items:
-        count = -(-item.length // longest)
-        for start, stop in pairwise(item.length * cut // count for cut in range(count + 1)):
-            yield Piece(item, start, stop)
+        start = 0
+        while item.length - start > 2 * longest:
+            yield Piece(item, start, start + longest)
+            start += longest
+        if item.length - start > longest:
+            middle = (start + item.length) // 2
+            yield Piece(item, start, middle)
+            start = middle
+        yield Piece(item, start, item.length)
 
 
 def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
@@ -91,29 +106,27 @@ def _sequence(queues: list[_Queue], length: int, spare: float) -> list[Piece]:
 
     Cuts a document to fill a gap of more than `spare` tokens.
     """
-    seen: list[tuple[_Queue, int]] = []
     sequences, tokens = _AHEAD
-    ahead = max(sequences * length, tokens)
-
-    def look_ahead() -> Iterator[int]:
-        for queue, place in islice(_order(queues, ahead), _LOOK_AHEAD):
-            seen.append((queue, place))
-            yield queue.waiting[place].length
-
-    lengths = look_ahead()
-    first = next(lengths)
-    chosen = [seen[index] for index in [0, *_fill(lengths, length - first)]]
-    pieces = [queue.waiting[place] for queue, place in chosen]
-    gap = length - sum(piece.length for piece in pieces)
-    if gap > spare:
-        for queue, place in seen:
-            piece = queue.waiting[place]
-            if not piece.item.whole and piece.length > gap and (queue, place) not in chosen:
-                pieces.append(queue.cut(place, gap))
-                break
-    for queue in queues:
-        queue.take([place for owner, place in chosen if owner is queue])
-    return pieces
+    order = _order(queues, max(sequences * length, tokens))
+    first = next(order)
+    seen = [first]
+    sizes = [first[0].sizes[first[1]]]
+    room = length - sizes[0]
+    mask = (1 << (room + 1)) - 1
+    reachable = [1]  # bit n of reachable[k]: n tokens are the sum of some of sizes[1 : k + 1]
+    while reachable[-1].bit_length() <= room and len(seen) < _LOOK_AHEAD:
+        coming = next(order, None)
+        if coming is None:
+            break
+        seen.append(coming)
+        sizes.append(coming[0].sizes[coming[1]])
+        reachable.append((reachable[-1] | reachable[-1] << sizes[-1]) & mask)
+    chosen = [0, *_fill(reachable, sizes)]
+    gap = length - sum(sizes[index] for index in chosen)
+    extra = [_cut(seen, chosen, gap)] if gap > spare else []
+    # From the back, so that no piece moves before it is taken.
+    pieces = [seen[index][0].take(seen[index][1]) for index in reversed(chosen)]
+    return [*reversed(pieces), *(piece for piece in extra if piece is not None)]
 
 
 def _order(queues: list[_Queue], ahead: int) -> Iterator[tuple[_Queue, int]]:
@@ -121,36 +134,45 @@ def _order(queues: list[_Queue], ahead: int) -> Iterator[tuple[_Queue, int]]:
 
     Those that lie more than `ahead` tokens further on in the stream are left for later.
     """
-    places = [0] * len(queues)
-    done = [queue.done for queue in queues]
-    furthest = (sum(done) + ahead) / sum(queue.total for queue in queues)
+    done, total = sum(queue.done for queue in queues), sum(queue.total for queue in queues)
+    furthest = (done + ahead) / total
+    heap: list[tuple[float, int, int, int]] = []
+    for index, queue in enumerate(queues):
+        if queue.reaches(0):
+            heap.append(((queue.done + queue.sizes[0] / 2) / queue.total, index, 0, queue.done))
+    heapq.heapify(heap)
+    first = True
+    while heap and (first or heap[0][0] <= furthest):
+        first = False
+        _, index, place, done = heap[0]
+        queue = queues[index]
+        yield queue, place
+        done += queue.sizes[place]
+        place += 1
+        if queue.reaches(place):
+            # The middle of the coming piece decides, so that a long one neither leads nor lags.
+            behind = (done + queue.sizes[place] / 2) / queue.total
+            heapq.heapreplace(heap, (behind, index, place, done))
+        else:
+            heapq.heappop(heap)
 
-    def behind(index: int) -> float:
-        # The middle of the coming piece decides, so that a long one neither leads nor lags.
-        coming = queues[index].waiting[places[index]].length
-        return (done[index] + coming / 2) / queues[index].total
 
-    while left := [i for i, queue in enumerate(queues) if places[i] < len(queue.waiting)]:
-        index = min(left, key=behind)
-        if behind(index) > furthest and any(places):
-            return
-        yield queues[index], places[index]
-        done[index] += queues[index].waiting[places[index]].length
-        places[index] += 1
-
-
-def _fill(lengths: Iterator[int], room: int) -> list[int]:
-    """Indices (from 1) of the texts that fill `room` exactly, early ones first; else nearly."""
-    mask = (1 << (room + 1)) - 1
-    sizes: list[int] = []
-    reachable = [1]  # bit n of reachable[k]: n tokens are the sum of some of the first k lengths
-    while not reachable[-1] >> room & 1 and (size := next(lengths, None)) is not None:
-        sizes.append(size)
-        reachable.append((reachable[-1] | reachable[-1] << size) & mask)
+def _fill(reachable: list[int], sizes: list[int]) -> list[int]:
+    """Indices (from 1) of the sizes with the largest sum that is reachable, early ones first."""
     rest = reachable[-1].bit_length() - 1
     found = []
-    for index in range(len(sizes), 0, -1):
+    for index in range(len(reachable) - 1, 0, -1):
         if not reachable[index - 1] >> rest & 1:
             found.append(index)
-            rest -= sizes[index - 1]
+            rest -= sizes[index]
     return found[::-1]
+
+
+def _cut(seen: list[tuple[_Queue, int]], chosen: list[int], length: int) -> Piece | None:
+    """The first `length` tokens of the next document that is longer and not chosen."""
+    taken = set(chosen)
+    for index, (queue, place) in enumerate(seen):
+        piece = queue.waiting[place]
+        if not piece.item.whole and piece.length > length and index not in taken:
+            return queue.cut(place, length)
+    return None

@@ -8,6 +8,7 @@ and `composition.json`. Memory holds a small entry for each text, never all toke
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from engrain.mix.files import COMPOSITION, SEQUENCES, Pool, write_sequences
 from engrain.mix.megadocs import STITCHED, joined, stitch
 from engrain.mix.pack import Piece, pack
 from engrain.mix.replay import Replay
-from engrain.mix.serialize import Serializer, Tokens
+from engrain.mix.serialize import Serialized, Serializer
 from engrain.mix.settings import REPLAY, ComponentSettings, MixtureSettings
 from engrain.mix.shares import choose, unused
 from engrain.progress import Progress
@@ -38,8 +39,6 @@ Row = TypeVar("Row")
 SOURCE = "source"
 """The method of a source document that is trained on itself."""
 
-_BATCH = 512
-"""Texts tokenised at once."""
 _WORTH_TELLING = 0.05
 """Share of a component that the ratio leaves unused, from which on the user is told."""
 
@@ -89,7 +88,7 @@ def mix(
 
     def build(directory: Path) -> Mapping[str, Any]:
         own = models.load_tokenizer(tokenizer)
-        serializer = Serializer(own)
+        serializer = Serializer(own, settings.serialization)
         with _disk(directory), Pool(directory) as pool:
             filling = _Filling(settings, serializer, pool, progress)
             filling.texts(artifacts.texts(synthetic), None, _count(synthetic))
@@ -160,33 +159,49 @@ class _Filling:
         """The kept texts of this run, or of another."""
         parts = [part for part in self._parts if part.texts != SOURCE and part.run == run]
         with self._progress.bar("mix: tokenising", total, "texts") as bar:
-            for batch in _batches(texts):
-                owned = [(text, _owner(parts, text)) for text in batch]
-                taken = [text for text, part in owned if part is not None]
-                serialized = self._serializer.synthetic(taken)
-                for text, part in owned:
-                    if part is not None:
-                        self._add(part, text, next(serialized))
+
+            def taken() -> Iterator[SyntheticText]:
+                for text in texts:
+                    bar.advance(1)
+                    if _owner(parts, text) is not None:
+                        yield text
                     elif run is None:
                         self.left_out[text.method] = self.left_out.get(text.method, 0) + 1
-                bar.advance(len(batch))
+
+            for text, written in self._serializer.synthetic(taken()):
+                part = _owner(parts, text)
+                assert part is not None
+                # Ids of another run may be those of this one.
+                id = text.id if part.run is None else f"{part.name}/{text.id}"
+                self._add(part, id, text.document_id, text.method, written, text.kind == "qa")
 
     def source(self, corpus: Artifact) -> None:
         """The source documents, where a component asks for them."""
         for part in (part for part in self._parts if part.texts == SOURCE):
-            for documents in _batches(artifacts.documents(corpus), 16):
-                serialized = self._serializer.raw([document.text for document in documents])
-                for document, tokens in zip(documents, serialized, strict=True):
-                    start = self._pool.add(tokens)
-                    id = f"{SOURCE}/{document.id}"
-                    item = Item(id, part.name, document.id, SOURCE, start, len(tokens))
-                    self.available[part.name].append(item)
+            ids = (document.id for document in artifacts.documents(corpus))
+            texts = (document.text for document in artifacts.documents(corpus))
+            for id, written in zip(ids, self._serializer.raw(texts), strict=True):
+                self._add(part, f"{SOURCE}/{id}", id, SOURCE, written, False)
 
-    def _add(self, part: ComponentSettings, text: SyntheticText, tokens: Tokens) -> None:
-        # Ids of another run may be those of this one.
-        id = text.id if part.run is None else f"{part.name}/{text.id}"
-        start, whole = self._pool.add(tokens), text.kind == "qa"
-        item = Item(id, part.name, text.document_id, text.method, start, len(tokens), whole=whole)
+    def _add(
+        self,
+        part: ComponentSettings,
+        id: str,
+        document_id: str,
+        method: str,
+        written: Serialized,
+        whole: bool,
+    ) -> None:
+        item = Item(
+            id,
+            part.name,
+            sys.intern(document_id),  # one string for all texts of a document
+            sys.intern(method),
+            self._pool.add(written.tokens),
+            len(written.tokens),
+            prompt=written.prompt,
+            whole=whole,
+        )
         self.available[part.name].append(item)
 
 
@@ -270,15 +285,12 @@ def _replay_items(
     replay: Replay, serializer: Serializer, pool: Pool, sequence_length: int, seed: int
 ) -> Iterator[Item]:
     """Replay without end but the source's own, in pieces of at most a sequence."""
-    number = 0
-    for texts in _batches(replay.texts(seed), 16):
-        for tokens in serializer.raw(texts):
-            start = pool.add(tokens)
-            pieces = -(-len(tokens) // sequence_length)
-            cuts = [start + len(tokens) * cut // pieces for cut in range(pieces + 1)]
-            for begin, end in pairwise(cuts):
-                yield Item(f"{REPLAY}/{number}", REPLAY, "", REPLAY, begin, end - begin)
-            number += 1
+    for number, written in enumerate(serializer.raw(replay.texts(seed))):
+        start, length = pool.add(written.tokens), len(written.tokens)
+        pieces = -(-length // sequence_length)
+        cuts = [start + length * cut // pieces for cut in range(pieces + 1)]
+        for begin, end in pairwise(cuts):
+            yield Item(f"{REPLAY}/{number}", REPLAY, "", REPLAY, begin, end - begin)
 
 
 def _enough(replay: Replay, pieces: Iterable[Item], needed: float) -> list[Item]:
@@ -317,7 +329,7 @@ def _counts(composition: Mapping[str, Any], sequence_length: int) -> dict[str, A
     }
 
 
-def _batches(rows: Iterator[Row], size: int = _BATCH) -> Iterator[list[Row]]:
+def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
     while batch := list(islice(rows, size)):
         yield batch
 

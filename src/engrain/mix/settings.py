@@ -85,8 +85,18 @@ class ComponentSettings(Settings):
         return self.repeats if isinstance(self.repeats, int) else self.repeats.at_most
 
 
+class SerializationSettings(Settings):
+    """How texts become tokens."""
+
+    pairs: Literal["chat", "plain"] = "chat"
+    """Question-answer pairs in the student's chat template (plain where it has none), or as plain
+    text. Evaluation asks in the template."""
+    loss: Literal["all", "answers"] = "all"
+    """Learn pairs whole, or their answers only; documents are learned whole either way."""
+
+
 class MixtureSettings(Settings):
-    """Shares of the components, and their order."""
+    """Shares of the components, their order, and how they are written."""
 
     qa_to_documents: str | None = "1:1"
     """Tokens of question-answer pairs to tokens of documents; `1:0` and `0:1` leave one out. Short
@@ -101,6 +111,7 @@ class MixtureSettings(Settings):
     row, the source document last, as one long document. Replay is everywhere."""
     replay: ReplaySettings | None = None
     """None: no replay, and the report says so."""
+    serialization: SerializationSettings = SerializationSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,8 @@
 """A mixture's sequences as training examples, read through a memory map.
 
-Knows the columns of `sequences.arrow` (written by `mix`): `input_ids`, `length`, and `segments`,
-where the stretches begin that may see one another (`starts`, the texts, where there is none).
+Knows the columns of `sequences.arrow` (written by `mix`): `input_ids`, `length`; `unlearned`, the
+stretches that the loss leaves out besides padding; and `segments`, where the stretches begin that
+may see one another.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
         self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])[:-1].tolist()
         self._segments: _Lists | None = None
         if within_texts:
-            name = "segments" if "segments" in table.column_names else "starts"
-            self._segments = _Lists(table[name])
+            self._segments = _Lists(table["segments"])
+        self._unlearned = _Lists(table["unlearned"])
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Token ids, and the same as labels with the padding left out.
+        """Token ids, and the same as labels with padding and unlearned stretches left out.
 
         Where attention stays within texts, also `position_ids`, and no label for the first token
         of a segment: nothing that it could be told from is seen.
@@ -59,6 +60,8 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
         labels = ids.clone()
         # By length, not by token: a tokenizer may pad with its end token, which is to be learned.
         labels[self.lengths[index] :] = _IGNORED
+        for start, stop in self._unlearned[index].reshape(-1, 2):
+            labels[start:stop] = _IGNORED
         if self._segments is None:
             return {"input_ids": ids, "labels": labels}
         starts = self._segments[index]
