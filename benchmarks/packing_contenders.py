@@ -119,13 +119,13 @@ def chunks(texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Row
 def _trl(strategy: str, texts: Path, tokenizer: str, form: str, out: Path) -> tuple[Work, Rows]:
     import trl
 
-    pack_dataset: Any = trl.pack_dataset
+    untyped: Any = trl
     written = _written(tokenizer, form)
     made: list[Any] = []
 
     def work() -> None:
         tokens = _mapped(texts, written, out)
-        made.append(pack_dataset(tokens, LENGTH, strategy, {"num_proc": os.cpu_count()}))
+        made.append(untyped.pack_dataset(tokens, LENGTH, strategy, {"num_proc": os.cpu_count()}))
 
     return work, lambda: _rows(made[0])
 
