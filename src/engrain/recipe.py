@@ -325,7 +325,9 @@ def _wanted(arms: tuple[Any, ...], value: object) -> str:
     if isinstance(value, bool) and bool not in arms and (int in arms or float in arms):
         # To pydantic, as to Python, true is 1.
         return f"a number{none}"
-    if models and not isinstance(value, Mapping) and not (lists and isinstance(value, list)):
+    scalars = tuple(arm for arm in arms if arm in (int, float, str))
+    fits = (Mapping, list) if lists else (Mapping,)
+    if models and not isinstance(value, (*fits, *scalars)):
         keys = ", ".join(models[0].model_fields)
         return f"a mapping of its keys ({keys}){', or a list of them' if lists else ''}{none}"
     if lists and not models and not isinstance(value, (list, tuple)):

@@ -171,17 +171,30 @@ def test_stitched_the_texts_of_a_document_stand_in_a_row_and_the_document_last(
     tokenizer = load_tokenizer(chatml)
     source = {document.id: document.text for document in documents(corpus)}
     bodies = {text.id: text for text in texts(synthetic(pairs=240, rewrites=280))}
-    whole: dict[str, list[int]] = {}
-    for id, ids in pieces(sequences(made)):
-        whole[id] = whole.get(id, []) + ids
+    rows = sequences(made)
+    owner = {text.id: text.document_id for text in bodies.values()}
+    owner |= {f"source/{id}": id for id in source}
+    for row in rows:  # Attention reaches across the texts of one document, and no further.
+        stops = [*row["segments"][1:], row["length"]]
+        for begin, stop in zip(row["segments"], stops, strict=True):
+            inside = [
+                id for id, at in zip(row["texts"], row["starts"], strict=True) if begin <= at < stop
+            ]
+            assert len({owner[id] for id in inside}) == 1
+    whole: list[list[tuple[str, list[int]]]] = [[]]
+    for id, ids in pieces(rows):
+        if whole[-1] and whole[-1][-1][0] == id:
+            whole[-1][-1][1].extend(ids)
+        elif whole[-1] and kind(whole[-1][-1][0]) == "source":
+            whole.append([(id, ids)])
+        else:
+            whole[-1].append((id, ids))
     assert len(whole) == round(told["source"]["repeats"] * told["source"]["texts"])
-    for ids in whole.values():
-        text = str(tokenizer.decode(ids))
-        owners = [id for id, body in source.items() if text.endswith(body + tokenizer.eos_token)]
-        assert len(owners) == 1
-        inside = [body for body in bodies.values() if body.text in text]
-        assert {body.document_id for body in inside} == set(owners)
-        assert {body.kind for body in inside} == {"qa", "document"}
+    for megadoc in whole:
+        last, ids = megadoc[-1]
+        assert {owner[id] for id, _ in megadoc} == {owner[last]}
+        assert {kind(id) for id, _ in megadoc} == {"qa", "rewrites", "source"}
+        assert str(tokenizer.decode(ids)).endswith(source[owner[last]] + tokenizer.eos_token)
 
 
 def test_stitched_without_the_source_documents_is_refused():

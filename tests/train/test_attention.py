@@ -119,7 +119,8 @@ def test_a_column_of_segments_says_what_may_be_seen(mixture, tmp_path: Path):
     with pa.memory_map(str(mixture.path / "sequences.arrow")) as file:
         table = pa.ipc.open_stream(file).read_all()
     segments = pa.array([row[::2] for row in table["starts"].to_pylist()], pa.list_(pa.int32()))
-    table = table.append_column("segments", segments)
+    place = table.column_names.index("segments")
+    table = table.set_column(place, table.schema.field("segments"), segments)
     with (
         pa.OSFile(str(tmp_path / "sequences.arrow"), "wb") as sink,
         pa.ipc.new_stream(sink, table.schema) as writer,
