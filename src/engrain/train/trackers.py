@@ -18,6 +18,8 @@ from engrain.errors import UserError
 from engrain.train import disk
 
 TENSORBOARD = "tensorboard"
+_FLUSHED_EVERY = 5.0
+"""Seconds: tensorboardX waits for the disk each time, long for a small student's step."""
 _PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"}
 """Packages of trackers whose name is not the tracker's."""
 
@@ -66,6 +68,7 @@ class Board(TrainerCallback):
         """Write into `folder`."""
         self._folder = folder
         self._writer: Any = None
+        self._flushed = time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -73,15 +76,15 @@ class Board(TrainerCallback):
         """Open a file; the steps that are trained again after a checkpoint are taken back."""
         if not state.is_world_process_zero:
             return
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
 
         if state.global_step == 0:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(exist_ok=True)
-        # Numbered, because two of one second would have one name.
         number = len(list(self._folder.iterdir()))
-        self._writer = EventsWriter(str(self._folder / "events"), f".{number}")
+        self._writer = RecordWriter(str(self._folder / f"events.out.tfevents.{number:04}"))
+        self._write(Event(file_version="brain.Event:2"))
         begin = SessionLog(status=SessionLog.START)
         self._write(Event(session_log=begin, step=state.global_step + 1))
 
@@ -103,7 +106,9 @@ class Board(TrainerCallback):
         with disk.told(self._folder):
             for name, value in numbers.items():
                 self._write(Event(summary=scalar(f"train/{name}", value), step=state.global_step))
-            self._writer.flush()
+            if time.monotonic() - self._flushed > _FLUSHED_EVERY:
+                self._writer.flush()
+                self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Close the file, however the training ended."""
@@ -113,4 +118,4 @@ class Board(TrainerCallback):
 
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()
-        self._writer.write_event(event)
+        self._writer.write(event.SerializeToString())
