@@ -67,7 +67,7 @@ def test_an_example_mixes_what_it_says(number, written, corpus, synthetic, chatm
         lines = [json.dumps({replay.text_field: f"General text {n}. " * 30}) for n in range(400)]
         general = tmp_path / "general.jsonl"
         general.write_text("\n".join(lines))
-        here = replay.model_copy(update={"source": str(general)})
+        here = replay.model_copy(update={"source": str(general), "subset": None, "revision": None})
         settings = settings.model_copy(update={"replay": here})
     store.write_rows(corpus.path / QUESTIONS, Question, [])
     named = [part.run for part in settings.components if part.run is not None]
