@@ -66,25 +66,39 @@ def published(target: Path) -> Iterator[Path]:
     """
     check_target(target)
     staging = target.with_name(f".{target.name}.export")
-    with locked(staging):
+    new, old = staging / "new", staging / "old"
+    with _held(staging):
         try:
-            for leftover in (staging / "new", staging / "old"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            (staging / "new").mkdir()
-            yield staging / "new"
-            _sync(staging / "new")
+            new.mkdir()
+            yield new
+            _sync(new)
             check_target(target)
-            _put(staging / "new", target, staging / "old")
+            _put(new, target, old)
         except OSError as error:
             raise UserError(
                 f"cannot write {str(target)!r} ({error.strerror or error}); "
                 "free some space or choose another folder"
             ) from error
-        finally:
-            for part in (staging / "new", staging / "old"):
-                shutil.rmtree(part, ignore_errors=True)
-    with suppress(OSError):  # Another export has already begun in it.
-        staging.rmdir()
+
+
+@contextmanager
+def _held(staging: Path) -> Iterator[None]:
+    """A hidden folder for this process alone, empty at first and gone at last."""
+    try:
+        with locked(staging):
+            _empty(staging)
+            try:
+                yield
+            finally:
+                _empty(staging)
+    finally:
+        with suppress(OSError):  # Another export holds it.
+            staging.rmdir()
+
+
+def _empty(staging: Path) -> None:
+    for part in ("new", "old"):
+        shutil.rmtree(staging / part, ignore_errors=True)
 
 
 def _put(new: Path, target: Path, old: Path) -> None:
