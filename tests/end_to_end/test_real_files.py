@@ -151,7 +151,7 @@ def test_an_export_of_a_real_run_is_served_and_asked_as_it_is(tmp_path: Path) ->
     """Exported from what the pipeline left, the student answers a server's chat completion with the
     words with which its checkpoint answers here."""
     import openai
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
     engrain("testbed", "world", str(tmp_path / "world"), "--documents", "4")
     path = tmp_path / "recipe.yaml"
@@ -165,6 +165,7 @@ def test_an_export_of_a_real_run_is_served_and_asked_as_it_is(tmp_path: Path) ->
     done = engrain("export", str(run), "--to", str(to))
     assert done.returncode == 0, done.stderr
     data = ModelCard.load(to / "README.md").data
+    assert isinstance(data, ModelCardData)
     arms = json.loads((run / "findings" / "arms.json").read_text())
     trained = {arm["accuracy"] for arm in arms if arm["budget"]}
     assert data.eval_results is not None

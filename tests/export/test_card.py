@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from engrain.artifacts import documents, questions
 from engrain.export.card import _recipe
@@ -24,6 +24,11 @@ TRAINED = {"closed book": "trained", "with retrieved passages": "trained+rag"}
 
 def card(folder: Path) -> ModelCard:
     return ModelCard.load(folder / "README.md")
+
+
+def data(made: ModelCard) -> ModelCardData:
+    assert isinstance(made.data, ModelCardData)
+    return made.data
 
 
 def exported_card(run: Path, to: Path, **options: Any) -> ModelCard:
@@ -42,19 +47,19 @@ def arms(run: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def test_the_hub_reads_what_it_is_and_how_it_answered(run, exported):
-    data = card(exported.folder).data
-    assert data.library_name == "transformers"
-    assert data.pipeline_tag == "text-generation"
-    assert data.license == "unknown"
-    assert data.language == "en"
-    assert data.base_model is None
-    assert "engrain" in data.tags
-    assert data.model_name == "town-2m"
+    read = data(card(exported.folder))
+    assert read.library_name == "transformers"
+    assert read.pipeline_tag == "text-generation"
+    assert read.license == "unknown"
+    assert read.language == "en"
+    assert read.base_model is None
+    assert "engrain" in read.tags
+    assert read.model_name == "town-2m"
     measured = arms(run)
     budget = max(budget for _, budget in measured)
-    assert data.eval_results is not None
-    assert {result.dataset_config for result in data.eval_results} == set(TRAINED)
-    for result in data.eval_results:
+    assert read.eval_results is not None
+    assert {result.dataset_config for result in read.eval_results} == set(TRAINED)
+    for result in read.eval_results:
         row = measured[TRAINED[str(result.dataset_config)], budget]
         assert (result.metric_type, result.metric_value) == ("accuracy", row["accuracy"])
         assert result.metric_args == {
@@ -128,8 +133,8 @@ def test_titles_licence_language_and_base_model_are_on_it_where_they_are_wished(
         base_model="someone/something",
         titles=True,
     )
-    assert (made.data.license, made.data.language) == ("apache-2.0", "de")
-    assert (made.data.base_model, made.data["base_model_relation"]) == (
+    assert (data(made).license, data(made).language) == ("apache-2.0", "de")
+    assert (data(made).base_model, data(made)["base_model_relation"]) == (
         "someone/something",
         "finetune",
     )
@@ -143,8 +148,8 @@ def test_a_smaller_budget_shows_its_own_numbers_and_not_the_verdict_on_the_large
     made = exported_card(run, tmp_path / "half", budget="0.5")
     measured = arms(run)
     smaller = min(budget for _, budget in measured if budget)
-    assert made.data.eval_results is not None
-    values = {result.metric_value for result in made.data.eval_results}
+    assert data(made).eval_results is not None
+    values = {result.metric_value for result in data(made).eval_results}
     assert values == {measured[arm, smaller]["accuracy"] for arm in TRAINED.values()}
     assert "adjusted p" not in made.text
     assert "### " not in made.text
@@ -157,7 +162,7 @@ def test_a_student_from_the_hub_names_its_base_and_revision(copied, tmp_path):
     assert made is not None
     changed(run, "checkpoint/1", inputs={**made.inputs, "student": "Some/Model-1B@0a1b2c"})
     written = exported_card(run, tmp_path / "out")
-    assert written.data.base_model == "Some/Model-1B"
+    assert data(written).base_model == "Some/Model-1B"
     assert "`Some/Model-1B` at revision `0a1b2c`" in written.text
 
 
@@ -165,7 +170,7 @@ def test_results_of_another_training_are_not_shown(copied, tmp_path):
     run = copied()
     changed(run, "checkpoint/1", fingerprint="0" * 16)
     made = exported_card(run, tmp_path / "out")
-    assert made.data.eval_results is None
+    assert data(made).eval_results is None
     assert "> This student was not evaluated." in made.text
     assert "attempts/1" not in made.text
 
@@ -173,7 +178,7 @@ def test_results_of_another_training_are_not_shown(copied, tmp_path):
 def test_findings_that_are_older_than_the_answers_are_not_shown(copied, tmp_path):
     run = copied()
     changed(run, "attempts/1", fingerprint="0" * 16)
-    assert exported_card(run, tmp_path / "out").data.eval_results is None
+    assert data(exported_card(run, tmp_path / "out")).eval_results is None
 
 
 def test_a_mixture_that_was_made_anew_is_not_shown_as_what_was_taught(copied, tmp_path):
@@ -189,7 +194,7 @@ def test_without_questions_it_says_that_nothing_was_measured_and_what_was_held_o
     without_questions, tmp_path
 ):
     made = exported_card(without_questions, tmp_path / "out")
-    assert made.data.eval_results is None
+    assert data(made).eval_results is None
     assert "> This student was not evaluated." in made.text
     assert "synthetic questions were held out" in made.text
     held_out = load(without_questions / "held_out")

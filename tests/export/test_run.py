@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ MODEL = {
 def answer(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, list[int]]:
     """Logits of a question, and what is written after it."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     ids = torch.tensor([prompt_tokens(tokenizer, prompt("Who kept the salt mill?"))])
     with torch.inference_mode():
         written = network.generate(ids, max_new_tokens=16, do_sample=False)
@@ -59,6 +60,9 @@ def test_in_bf16_every_weight_is_and_the_answers_are_close(run, exported, tmp_pa
     assert not torch.equal(rounded, exact)
     assert torch.allclose(rounded.softmax(-1), exact.softmax(-1), atol=0.05)
     assert set(made.files) == {*MODEL, "README.md"}
+    said = "these are rounded to BF16"
+    assert said in (made.folder / "README.md").read_text()
+    assert said not in (exported.folder / "README.md").read_text()
 
 
 def test_each_budget_has_its_own_student_and_the_largest_is_the_default(run, exported, tmp_path):

@@ -108,7 +108,7 @@ def card(lineage: Lineage, written: Written, about: About) -> str:
         system=SHORT_ANSWER,
         max_tokens=_max_tokens(lineage),
         generator=_generator(lineage),
-        limits=_limits(lineage, results),
+        limits=_limits(lineage, written, results),
         **_results(lineage, results),
         **_recipe(lineage),
     )
@@ -173,7 +173,7 @@ def _own(lineage: Lineage, results: Findings) -> list[ArmResult]:
     return sorted(rows, key=lambda row: ARMS.index(row.arm))
 
 
-def _limits(lineage: Lineage, results: Findings | None) -> list[str]:
+def _limits(lineage: Lineage, written: Written, results: Findings | None) -> list[str]:
     """What a reader must not conclude, and must not do."""
     testbed = _shipped(lineage) or _written_by_the_testbed(lineage)
     found = list(notes_on(testbed=testbed, synthetic=lineage.synthetic, held_out=lineage.held_out))
@@ -184,6 +184,11 @@ def _limits(lineage: Lineage, results: Findings | None) -> list[str]:
             "It was measured on questions about the documents only. What it lost of its general "
             "abilities was not.",
         ]
+        if written.rounded:
+            found.append(
+                "The results are those of the student's own weights, and these are rounded to "
+                f"{written.dtype}."
+            )
         if any(row.documents == 1 for row in _own(lineage, results)):
             found.append(
                 "All questions are about one document: the intervals speak of other questions "

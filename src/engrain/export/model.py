@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,6 +44,8 @@ class Written:
     """Of most weights, as safetensors names it: `BF16`."""
     positions: int | None
     """Most tokens that the model reads at once; None where its configuration sets no limit."""
+    rounded: bool
+    """Whether the weights are not those of the checkpoint, but rounded ones."""
     own_template: bool
     """Whether the tokenizer brought a chat template; else the evaluation's plain form is one."""
 
@@ -70,7 +74,7 @@ def write_model(checkpoint: Path, folder: Path, dtype: DType) -> Written:
     if tokenizer.chat_template is None:
         (folder / CHAT_TEMPLATE).write_text(plain_template(tokenizer), encoding="utf-8")
     _stop_where_measured(folder)
-    return _inspect(folder, own_template=tokenizer.chat_template is not None)
+    return _inspect(checkpoint, folder, own_template=tokenizer.chat_template is not None)
 
 
 def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -142,10 +146,8 @@ def _stop_where_measured(folder: Path) -> None:
     path.write_text(json.dumps(configured, indent=2) + "\n", encoding="utf-8")
 
 
-def _inspect(folder: Path, *, own_template: bool) -> Written:
-    """Read the folder as a server begins to: architecture, every weight of the index, tokenizer."""
-    from safetensors import safe_open
-
+def _inspect(checkpoint: Path, folder: Path, *, own_template: bool) -> Written:
+    """Read the folder as a server begins to: the architecture, and every weight of the index."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     architectures = config.get("architectures")
     if not architectures:
@@ -153,27 +155,33 @@ def _inspect(folder: Path, *, own_template: bool) -> Written:
             f"the checkpoint's {CONFIG} names no architecture, without which vLLM loads nothing; "
             "train a student whose configuration has 'architectures'"
         )
-    sizes: dict[str, int] = {}
-    parameters, held = 0, set()
+    weights = _weights(folder)
+    _check_index(folder, set(weights))
+    sizes: Counter[str] = Counter()
+    for dtype, size in weights.values():
+        sizes[dtype] += size
+    before = {name: dtype for name, (dtype, _) in _weights(checkpoint).items()}
+    return Written(
+        architecture=architectures[0],
+        parameters=sizes.total(),
+        dtype=sizes.most_common(1)[0][0],
+        positions=config.get("text_config", config).get("max_position_embeddings"),
+        rounded={name: dtype for name, (dtype, _) in weights.items()} != before,
+        own_template=own_template,
+    )
+
+
+def _weights(folder: Path) -> dict[str, tuple[str, int]]:
+    """The type and the size of each weight, from the heads of the files."""
+    from safetensors import safe_open
+
+    found = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as weights:
             for name in weights.keys():  # noqa: SIM118  # no mapping: it has no iterator
                 part = weights.get_slice(name)
-                size = 1
-                for length in part.get_shape():
-                    size *= length
-                parameters += size
-                sizes[part.get_dtype()] = sizes.get(part.get_dtype(), 0) + size
-                held.add(name)
-    _check_index(folder, held)
-    text = config.get("text_config", config)
-    return Written(
-        architecture=architectures[0],
-        parameters=parameters,
-        dtype=max(sizes, key=lambda name: sizes[name]),
-        positions=text.get("max_position_embeddings"),
-        own_template=own_template,
-    )
+                found[name] = (part.get_dtype(), math.prod(part.get_shape()))
+    return found
 
 
 def _check_index(folder: Path, held: set[str]) -> None:
