@@ -14,11 +14,12 @@ STAGES = ("corpus", "synthesize", "mix", "train", "evaluate", "analyze", "report
 LAYERS = (
     ("records", "errors", "settings", "progress", "stats", "muon", "normalise"),
     ("store",),
-    ("artifacts", "models"),
+    ("artifacts", "models", "runs"),
     ("backends", "retrieve"),
     (*STAGES, "testbed"),
     ("recipe",),
     ("pipeline", "planning"),
+    ("export", "asking"),
     ("cli",),
     ("__main__",),
 )

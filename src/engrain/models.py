@@ -19,7 +19,7 @@ from engrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
@@ -46,7 +46,7 @@ def model_identity(model: str) -> str:
     artifact = store.load(folder)
     if artifact is not None:
         return artifact.fingerprint
-    named = {"config.json", "generation_config.json", *_TOKENIZER_FILES}
+    named = {"config.json", "generation_config.json", *TOKENIZER_FILES}
     files = list(folder.iterdir())
     weights = [file for file in files if file.suffix in _WEIGHT_SUFFIXES]
     if not (folder / "config.json").is_file() or not weights:
@@ -65,7 +65,7 @@ def tokenizer_identity(model: str) -> str:
     folder = _folder(model)
     if folder is None:
         return f"{model}@{_revision(model)}"
-    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
     if not files:
         raise UserError(f"student {model!r} has no tokenizer; put its tokenizer.json there")
     return _hash_files(files)

@@ -435,21 +435,29 @@ def _write_without(excluded: Collection[str], rows: Iterable[SyntheticText], fol
 
 def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:
     """What a reader of the numbers must know about how they came about."""
+    testbed = recipe.generator.backend == "testbed" or recipe.student.model == TESTBED_STUDENT
+    return notes_on(testbed=testbed, synthetic=result.synthetic, held_out=result.held_out)
+
+
+def notes_on(
+    *, testbed: bool, synthetic: Artifact | None, held_out: Artifact | None
+) -> tuple[str, ...]:
+    """The same of the artifacts alone; `testbed`: its writer or its student took part."""
     found = []
-    if recipe.generator.backend == "testbed" or recipe.student.model == TESTBED_STUDENT:
+    if testbed:
         found.append(
             "This is a controlled experiment on Engrain's testbed (its writer, its small student): "
             "it shows the method at work and is not evidence about large models."
         )
-    if result.held_out is not None:
-        counts = result.held_out.counts
+    if held_out is not None:
+        counts = held_out.counts
         found.append(
             f"The recipe brought no questions: {counts['questions']} synthetic questions were "
             f"held out, and {counts['left_out']} texts that give their answers away were not "
             "trained on. The generator wrote questions and training texts alike, so the accuracy "
             "says less than on real questions."
         )
-    screened = result.synthetic.counts.get("screened") if result.synthetic is not None else None
+    screened = synthetic.counts.get("screened") if synthetic is not None else None
     if screened and screened["left_out"]:
         found.append(
             f"{screened['left_out']} of {screened['documents']} documents were left out of the "

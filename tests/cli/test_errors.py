@@ -156,7 +156,7 @@ def test_a_student_that_is_not_there(folder, url, capsys, monkeypatch):
 
 def test_a_folder_that_is_no_run(folder, capsys, monkeypatch):
     assert "no finished stage in 'docs'" in refused(capsys, monkeypatch, "show", "docs")
-    assert "no run in 'docs'" in refused(capsys, monkeypatch, "ask", "docs", "Where?")
+    assert "no run and no model in 'docs'" in refused(capsys, monkeypatch, "ask", "docs", "Where?")
     assert "the question is ' '" in refused(capsys, monkeypatch, "ask", "docs", " ")
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from engrain.evaluate.prompts import SHORT_ANSWER
+
 ENGRAIN = [sys.executable, "-m", "engrain.cli.main"]
 FILINGS = ("ULTABEAUTY_2023Q4_EARNINGS", "AMCOR_2023Q4_EARNINGS", "BESTBUY_2024Q2_10Q")
 WRITER = "testbed-writer-strong-seed0"
@@ -121,6 +123,51 @@ def test_a_run_killed_in_every_stage_ends_as_an_uninterrupted_one(tmp_path: Path
     assert (killed / "findings" / "arms.json").read_text() == (
         whole / "findings" / "arms.json"
     ).read_text()
+
+
+@pytest.mark.slow
+def test_an_export_of_a_real_run_is_served_and_asked_as_it_is(
+    tmp_path: Path, serving_model
+) -> None:
+    """Exported from what the pipeline left, the student answers a server's chat completion with the
+    words with which its checkpoint answers here."""
+    import openai
+    from huggingface_hub import ModelCard, ModelCardData
+
+    engrain("testbed", "world", str(tmp_path / "world"), "--documents", "4")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "name: served\nseed: 0\ncorpus: {paths: [world/documents]}\n"
+        "questions: {path: world/questions.jsonl}\ngenerator: {backend: testbed}\n"
+        + SMALL.format().replace("12k", "6k")
+    )
+    run, to = tmp_path / "run", tmp_path / "town-2m"
+    assert engrain("analyze", str(path), "--out", str(run)).returncode == 0
+    done = engrain("export", str(run), "--to", str(to))
+    assert done.returncode == 0, done.stderr
+    data = ModelCard.load(to / "README.md").data
+    assert isinstance(data, ModelCardData)
+    arms = json.loads((run / "findings" / "arms.json").read_text())
+    trained = {arm["accuracy"] for arm in arms if arm["budget"]}
+    assert data.eval_results is not None
+    assert {result.metric_value for result in data.eval_results} == trained
+    question = json.loads((tmp_path / "world" / "questions.jsonl").read_text().splitlines()[0])
+    asked = engrain("ask", str(run), question["question"])
+    assert asked.returncode == 0, asked.stderr
+    with (
+        serving_model(to, tmp_path / "log") as url,
+        openai.OpenAI(base_url=url, api_key="none") as client,
+    ):
+        reply = client.chat.completions.create(
+            model=str(to),
+            temperature=0,
+            max_tokens=48,
+            messages=[
+                {"role": "system", "content": SHORT_ANSWER},
+                {"role": "user", "content": f"Question: {question['question']}"},
+            ],
+        )
+    assert reply.choices[0].message.content == asked.stdout.strip()
 
 
 @pytest.mark.slow

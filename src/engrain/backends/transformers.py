@@ -314,19 +314,22 @@ def _load(source: str, device: str) -> _Loaded:
     return _Loaded(
         tokenizer=tokenizer,
         network=network,
-        stops=_stops(tokenizer, network),
+        stops=stop_tokens(tokenizer, network.generation_config.eos_token_id),
         positions=getattr(network.config, "max_position_embeddings", None),
     )
 
 
-def _stops(tokenizer: Any, network: Any) -> tuple[int, ...]:
-    configured = network.generation_config.eos_token_id
+def stop_tokens(tokenizer: Any, configured: int | list[int] | None) -> tuple[int, ...]:
+    """Tokens that end a reply: the tokenizer's end, the configured ones, and the end of a turn.
+
+    Raises UserError where there is none.
+    """
     found = list(configured) if isinstance(configured, list) else [configured]
     found = [tokenizer.eos_token_id, *found, _end_of_turn(tokenizer)]
     stops = tuple(dict.fromkeys(token for token in found if token is not None))
     if not stops:
         raise UserError(
-            f"the tokenizer of {network.name_or_path!r} has no end-of-sequence token; "
+            f"the tokenizer of {tokenizer.name_or_path!r} has no end-of-sequence token; "
             "set eos_token in it"
         )
     return stops

@@ -1,30 +1,35 @@
-"""`engrain ask`: talk to a trained student, closed-book or with passages from the run's corpus."""
+"""`engrain ask`: talk to a trained student, closed-book or with passages from documents."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engrain.cli.options import INTERRUPTED
 from engrain.errors import RequestError, UserError
 
 if TYPE_CHECKING:
-    from engrain.backends.base import Backend, Request
-    from engrain.recipe import Recipe
-    from engrain.retrieve.chunks import Passage
+    from engrain.asking import Retriever, Student
+    from engrain.backends.transformers import TransformersBackend
 
 EXAMPLE = 'Example: engrain ask runs/demo "Where was the lighthouse built?" --retrieve'
 
-_Retriever = Callable[[str], "tuple[Passage, ...]"]
+# Of a passage, on the terminal.
+_SHOWN = 100
 
 
 def ask(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of a run, or one of its checkpoints.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="The folder of a run, one of its checkpoints, or a model that was exported.",
+        ),
     ],
     question: Annotated[
         str | None,
@@ -36,6 +41,16 @@ def ask(
         bool,
         typer.Option("--retrieve", help="Put passages of the run's corpus before the question."),
     ] = False,
+    documents: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Take the passages from these documents instead."),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="The system message, in place of the evaluation's; '' for none."
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -48,81 +63,95 @@ def ask(
 ) -> None:
     """Ask a trained student, closed-book or with retrieval."""
     # Late: recipes compose every stage's settings, and the reader loads torch.
-    from engrain.backends.transformers import TransformersBackend
-    from engrain.pipeline import RECIPE_FILE
-    from engrain.recipe import load
+    from engrain import asking
+    from engrain.cli.display import terminal
 
     if question is not None and not question.strip():
         raise UserError(f"the question is {question!r}; write one, or leave it out to type some")
-    run = folder if (folder / RECIPE_FILE).exists() else folder.parent.parent
-    if not (run / RECIPE_FILE).exists():
-        raise UserError(
-            f"no run in {str(folder)!r} ({RECIPE_FILE} is missing); name the --out folder of a run"
-        )
-    recipe = load(run / RECIPE_FILE)
-    if untrained:
-        model = recipe.student.path
-    else:
-        model = str(folder if run != folder else _checkpoint(run, budget))
-    passages = _retriever(run, recipe) if retrieve else None
-    asyncio.run(_converse(TransformersBackend(model=model), recipe, question, passages))
+    try:
+        student = asking.student(folder, budget=budget, untrained=untrained)
+        passages = None
+        if retrieve or documents is not None:
+            passages = asking.retriever(student, documents, progress=terminal())
+        _introduce(student, passages is not None, system)
+        _converse(student, passages, question, system)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def _checkpoint(run: Path, label: str | None) -> Path:
-    from engrain.store import load
-
-    finished = [path for path in (run / "checkpoint").glob("*") if load(path) is not None]
-    if label is not None:
-        finished = [path for path in finished if path.name == label]
-    if not finished:
-        which = f"checkpoint {label!r}" if label else "finished checkpoint"
-        raise UserError(f"no {which} in {str(run)!r}; run: engrain train RECIPE --out {run}")
-    return max(finished, key=lambda path: float(path.name))
-
-
-def _retriever(run: Path, recipe: Recipe) -> _Retriever:
-    from engrain.artifacts import documents
-    from engrain.retrieve.chunks import passages
-    from engrain.retrieve.lexical import LexicalIndex, contexts
-    from engrain.store import load
-
-    corpus = load(run / "corpus")
-    if corpus is None:
-        raise UserError(f"no corpus in {str(run)!r}; run: engrain corpus RECIPE --out {run}")
-    settings = recipe.retrieval
-    index = LexicalIndex(passages(documents(corpus), settings), title_header=settings.title_header)
-    return lambda question: contexts(index, [question], settings)[0]
+def _introduce(student: Student, retrieves: bool, system: str | None) -> None:
+    sampling = student.sampling
+    parts = (
+        f"asking {student.about}",
+        "with retrieved passages" if retrieves else "closed book",
+        "the evaluation's prompt" if system is None else "your system message",
+        f"temperature {sampling.temperature:g}, at most {sampling.max_tokens} tokens",
+    )
+    print("; ".join(parts), file=sys.stderr)
 
 
-async def _converse(
-    reader: Backend, recipe: Recipe, question: str | None, retrieve: _Retriever | None
+def _converse(
+    student: Student, retrieve: Retriever | None, question: str | None, system: str | None
 ) -> None:
-    for asked in [question] if question is not None else _typed():
-        passages = retrieve(asked) if retrieve is not None else ()
-        for passage in passages:
-            print(f"[{passage.title}] {' '.join(passage.text.split())[:100]}", file=sys.stderr)
-        try:
-            reply = await reader.complete(_request(recipe, asked, passages))
-        except RequestError as error:
-            raise UserError(f"ask: {error}") from error
-        print(reply.text, flush=True)
+    # Late: it loads torch, and what is wrong with the folder is said before that.
+    from engrain.backends.transformers import TransformersBackend
+
+    reader = TransformersBackend(model=student.model)
+    # Between the questions no event loop runs: it would keep Ctrl-C from the prompt.
+    with asyncio.Runner() as runner:
+        if question is not None:
+            try:
+                runner.run(_answer(reader, student, retrieve, question, system))
+            except RequestError as error:
+                raise UserError(f"ask: {error}") from error
+            return
+        runner.run(reader.check())
+        for typed in _typed():
+            try:
+                runner.run(_answer(reader, student, retrieve, typed, system))
+            except RequestError as error:
+                print(f"engrain: {error}; ask something else", file=sys.stderr)
 
 
-def _request(recipe: Recipe, question: str, passages: tuple[Passage, ...]) -> Request:
-    from engrain.backends.base import Request, Sampling
-    from engrain.evaluate.prompts import prompt
-
-    settings = recipe.evaluation
-    sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens)
-    return Request(messages=prompt(question, passages=passages), sampling=sampling)
+async def _answer(
+    reader: TransformersBackend,
+    student: Student,
+    retrieve: Retriever | None,
+    question: str,
+    system: str | None,
+) -> None:
+    passages = retrieve(question) if retrieve is not None else ()
+    for passage in passages:
+        text = " ".join(passage.text.split())
+        print(f"[{passage.title}] {text[:_SHOWN]}", file=sys.stderr)
+    reply = await reader.complete(student.request(question, passages, system=system))
+    print(reply.text, flush=True)
 
 
 def _typed() -> Iterator[str]:
     """Questions from stdin, one a line, until an empty line or the end."""
-    while True:
-        if sys.stdin.isatty():
-            print("? ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline().strip()
-        if not line:
-            return
+    if not sys.stdin.isatty():
+        while line := sys.stdin.readline().strip():
+            yield line
+        return
+    import readline  # noqa: F401  # gives `input` its keys and its history
+
+    print(
+        "Type a question and press Enter; each stands by itself. An empty line, Ctrl-D or Ctrl-C "
+        "ends.",
+        file=sys.stderr,
+    )
+    while line := _line():
         yield line
+
+
+def _line() -> str:
+    try:
+        if sys.stdout.isatty():
+            return input("? ").strip()
+        print("? ", end="", file=sys.stderr, flush=True)
+        return input().strip()
+    except EOFError:
+        print(file=sys.stderr)
+        return ""

@@ -13,7 +13,20 @@ import sys
 
 import typer
 
-from engrain.cli import ask, demo, doctor, init, plan, run, schema, show, stages, testbed, trace
+from engrain.cli import (
+    ask,
+    demo,
+    doctor,
+    export,
+    init,
+    plan,
+    run,
+    schema,
+    show,
+    stages,
+    testbed,
+    trace,
+)
 from engrain.errors import UserError
 
 app = typer.Typer(
@@ -35,6 +48,7 @@ for _stage, _verb in stages.VERBS.items():
 app.command("show", epilog=show.EXAMPLE)(show.show)
 app.command("trace", epilog=trace.EXAMPLE)(trace.trace)
 app.command("ask", epilog=ask.EXAMPLE)(ask.ask)
+app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.add_typer(testbed.app, name="testbed")
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

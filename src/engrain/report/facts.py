@@ -192,25 +192,26 @@ def read_facts(
     findings: Artifact,
     corpus: Artifact,
     synthetic: Artifact,
-    mixtures: Sequence[Artifact],
+    mixed: Sequence[Artifact],
     checkpoints: Sequence[Artifact],
     attempts: Sequence[Artifact],
 ) -> Facts:
     """Read them all."""
-    in_order = [corpus, synthetic, *mixtures, *checkpoints, *attempts, findings]
+    in_order = [corpus, synthetic, *mixed, *checkpoints, *attempts, findings]
     return Facts(
-        made=tuple(_made(artifact) for artifact in in_order),
+        made=tuple(made(artifact) for artifact in in_order),
         refused=tuple(_refused(synthetic)),
         touched=tuple(_touched(synthetic)),
         left_out=tuple(_left_out(corpus)),
-        mixtures=tuple(_mixtures(mixtures)),
+        mixtures=tuple(mixtures(mixed)),
         generation=_generation(synthetic),
         trained=tuple(_counted(artifact) for artifact in checkpoints),
         evaluated=tuple(_counted(artifact) for artifact in attempts),
     )
 
 
-def _made(artifact: Artifact) -> Made:
+def made(artifact: Artifact) -> Made:
+    """What the artifact's record says."""
     record = json.loads((artifact.path / RECORD).read_text(encoding="utf-8"))
     nested = artifact.stage in ("mix", "train", "evaluate")
     return Made(
@@ -272,8 +273,9 @@ def _left_out(corpus: Artifact) -> list[LeftOut]:
     ]
 
 
-def _mixtures(mixtures: Sequence[Artifact]) -> Iterator[Mixture]:
-    for artifact in mixtures:
+def mixtures(artifacts: Sequence[Artifact]) -> Iterator[Mixture]:
+    """What each mixture realised; nothing of one without its composition."""
+    for artifact in artifacts:
         raw = _object(artifact.path / COMPOSITION)
         if raw is None:
             continue

@@ -31,6 +31,9 @@ from engrain.testbed.judging import answer, verdict
 from engrain.testbed.quoting import capitalised, quoted_pairs, quoted_text
 from engrain.testbed.reading import Statement, read, understand
 
+NAME = "testbed-writer"
+"""With which every writer's model name begins."""
+
 _DOCUMENT = re.compile(
     r'<document title="(?P<title>.*?)"(?: part="[^"]*")?>\n'
     r"(?P<text>.*?)\n</document>\s*(?P<task>.*)",
@@ -311,4 +314,4 @@ def _default_name(strength: Strength, faults: Faults, seed: int) -> str:
     preset = next((name for name, dials in STRENGTHS.items() if dials == strength), None)
     dials = preset or "-".join(f"{dial:g}" for dial in astuple(strength))
     broken = "-".join(["-faults", *(f"{rate:g}" for rate in astuple(faults))])
-    return f"testbed-writer-{dials}{broken if faults != Faults() else ''}-seed{seed}"
+    return f"{NAME}-{dials}{broken if faults != Faults() else ''}-seed{seed}"

@@ -36,7 +36,7 @@ class SameLanguage:
         if len(plain & known) >= _SHARED * len(plain):
             return None
         wanted, sure = _language(candidate.window)
-        found, certainty = _identify(candidate.text[:_CHARACTERS])
+        found, certainty = identify(candidate.text[:_CHARACTERS])
         if found == wanted or min(sure, certainty) < _CERTAIN:
             return None
         return Verdict("wrong_language", f"{found!r}, and the document is {wanted!r}")
@@ -46,10 +46,10 @@ class SameLanguage:
 def _language(window: Window) -> tuple[str, float]:
     # The middle: a document begins with names and headings.
     middle = max(0, len(window.text) // 2 - _CHARACTERS)
-    return _identify(window.text[middle : middle + 2 * _CHARACTERS])
+    return identify(window.text[middle : middle + 2 * _CHARACTERS])
 
 
-def _identify(text: str) -> tuple[str, float]:
+def identify(text: str) -> tuple[str, float]:
     """The most likely language and its probability."""
     language, probability = _identifier().classify(text)
     return str(language), float(probability)
