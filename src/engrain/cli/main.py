@@ -15,6 +15,7 @@ import typer
 
 from engrain.cli import ask, demo, doctor, init, plan, run, schema, show, stages, testbed, trace
 from engrain.errors import UserError
+from engrain.train import ranks
 
 app = typer.Typer(
     name="engrain",
@@ -41,9 +42,14 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; of the processes of a torchrun only rank 0 does."""
     try:
-        app()
+        if not ranks.first():
+            _follow()
+        elif ranks.count() > 1:
+            _lead()
+        else:
+            app()
     except UserError as error:
         _refuse(str(error))
     except OSError as error:
@@ -54,6 +60,24 @@ def main() -> None:
         if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
             raise
         _refuse(_full(None))
+
+
+def _follow() -> None:
+    from engrain.train.worker import follow
+
+    follow()
+
+
+def _lead() -> None:
+    from engrain.train.channel import joined
+    from engrain.train.worker import leave
+
+    channel = joined()
+    try:
+        app()
+    finally:
+        channel.order(None)
+        leave()
 
 
 def _full(path: str | None) -> str:

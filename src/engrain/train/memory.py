@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from engrain.errors import UserError
+from engrain.train import ranks
 from engrain.train.settings import TrainingSettings
 
 _STATES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "muon": 4}
@@ -29,19 +30,20 @@ def check(config: PretrainedConfig, name: str, settings: TrainingSettings) -> No
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     parameters = model.num_parameters()
+    # What one process holds of it.
+    held = parameters / (ranks.count() if settings.sharding == "fsdp2" else 1)
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     trained = 4 if settings.lora else 4 + 4 + _STATES[settings.optimizer]
     if torch.cuda.is_available():
         states = 0 if settings.offload_optimizer else trained
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        _compare(name, parameters, max(states, 4), properties.total_memory, "the GPU")
+        _compare(name, held, max(states, 4), properties.total_memory, "the GPU")
         trained = 4  # the host only loads it
-    _compare(name, parameters, trained, host, "this machine")
+    _compare(name, held * ranks.on_this_machine(), trained, host, "this machine")
 
 
-def _compare(name: str, parameters: int, each: int, there: int, where: str) -> None:
-    # Processes that share the work may share the weights too.
-    needed = parameters * each / int(os.environ.get("WORLD_SIZE", "1"))
+def _compare(name: str, parameters: float, each: int, there: int, where: str) -> None:
+    needed = parameters * each
     if needed > there:
         raise UserError(
             f"student {name!r} needs at least {needed / 1e9:,.0f} GB to be trained ({each} bytes "
