@@ -128,6 +128,7 @@ def _loaded(
     with memory.explained(f"to load student {name!r}", memory.WHAT_TO_DO):
         how = sharding.loading(settings, bf16=args.bf16)
         student = load_student(name, settings.sequence_length, **how)
+    sharding.check(student.model, name)
     first_batch.check_markers(student.tokenizer, name, say)
     if settings.attention == "within_texts":
         kernels.check_segments(student.model, name)
@@ -152,6 +153,7 @@ def _trained(
     tokens_at = partial(tokens_seen, sequences.lengths, settings.batch_sequences)
     total = tokens_at(args.max_steps)
     if job.resume is not None:
+        sharding.check_resume(student.model, job.resume)
         progress.say(f"train: going on from {job.resume.name}")
     adapted = settings.lora and adapter.attach(student.model, settings.lora, seed=args.seed)
     meter = Meter(

@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from engrain.errors import UserError
 from engrain.train import ranks
 from engrain.train.settings import TrainingSettings
 
@@ -41,6 +42,33 @@ def loading(settings: TrainingSettings, *, bf16: bool) -> dict[str, Any]:
     # bf16 for the products; the shares, their gradients' sums and the optimiser stay fp32.
     config = DistributedConfig(fsdp_size=ranks.count(), fsdp_mixed_precision=bf16)
     return {"distributed_config": config}
+
+
+def check(model: PreTrainedModel, name: str) -> None:
+    """Raise UserError where the shares of a tied embedding would come apart.
+
+    torch 2.13 keeps a copy of a shared weight whose rows do not divide evenly, and the head would
+    go on with the untrained one.
+    """
+    head = model.get_output_embeddings()
+    tied = isinstance(head, nn.Linear) and head.weight is model.get_input_embeddings().weight
+    if is_sharded(model) and tied and (rows := head.weight.shape[0]) % ranks.count():
+        raise UserError(
+            f"student {name!r} has {rows} tokens in an embedding that is its head too, which "
+            f"{ranks.count()} processes cannot share evenly with training.sharding fsdp2; "
+            "use a number of processes that divides it, or set training.sharding to none"
+        )
+
+
+def check_resume(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Raise UserError where the checkpoint was written in the other form."""
+    split = (checkpoint / _MODEL).is_dir()
+    if split != is_sharded(model):
+        how = "fsdp2, on several processes" if split else "none, or on one process"
+        raise UserError(
+            f"the checkpoint {str(checkpoint)!r} was written with training.sharding {how}; "
+            "train so again, or remove it to start anew"
+        )
 
 
 def is_sharded(model: nn.Module | None) -> TypeGuard[nn.Module]:
