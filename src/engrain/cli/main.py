@@ -8,6 +8,7 @@ no openai and no matplotlib, and who mistypes a verb must not wait for them.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import sys
 
@@ -75,9 +76,11 @@ def _lead() -> None:
     channel = joined()
     try:
         app()
-    finally:
+    except SystemExit as ended:
         channel.order(None)
-        leave()
+        if not ended.code:
+            leave()
+        raise
 
 
 def _full(path: str | None) -> str:
@@ -86,7 +89,11 @@ def _full(path: str | None) -> str:
 
 
 def _refuse(sentence: str) -> None:
-    print(f"engrain: {sentence}", file=sys.stderr)
+    whose = "" if ranks.first() else f"training process {ranks.rank()}: "
+    print(f"engrain: {whose}{sentence}", file=sys.stderr, flush=True)
+    if ranks.count() > 1:
+        # At once: libraries that wait for the other processes on their way out wait in vain.
+        os._exit(2)
     raise SystemExit(2)
 
 

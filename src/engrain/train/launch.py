@@ -83,6 +83,7 @@ def _check_share(batch: int, count: int, who: str) -> None:
 
 def _started(job: Job, count: int, progress: Progress) -> Mapping[str, Any]:
     """Start the workers, and wait for them."""
+    torch.cuda.empty_cache()  # what an evaluation before left to this process
     # Port 0: any free one.
     store = TCPStore(_HERE, 0, is_master=True, wait_for_workers=False)
     channel = Channel(store)
