@@ -18,7 +18,7 @@ _STATES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "muon": 4}
 """Bytes of optimiser states for each trained number, rounded down."""
 WHAT_TO_DO = (
     "use training.lora, training.optimizer adafactor or adamw_8bit, a smaller student, "
-    "or more devices"
+    "or more devices with training.sharding fsdp2"
 )
 
 
@@ -30,25 +30,27 @@ def check(config: PretrainedConfig, name: str, settings: TrainingSettings) -> No
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     parameters = model.num_parameters()
-    # What one process holds of it.
-    held = parameters / (ranks.count() if settings.sharding == "fsdp2" else 1)
+    # What a process holds of it, and those of this machine together.
+    share = 1 / ranks.count() if settings.sharding == "fsdp2" else 1.0
+    here = share * ranks.on_this_machine()
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     trained = 4 if settings.lora else 4 + 4 + _STATES[settings.optimizer]
     if torch.cuda.is_available():
         states = 0 if settings.offload_optimizer else trained
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        _compare(name, held, max(states, 4), properties.total_memory, "the GPU")
+        _compare(name, parameters, max(states, 4), share, properties.total_memory, "the GPU")
         trained = 4  # the host only loads it
-    _compare(name, held * ranks.on_this_machine(), trained, host, "this machine")
+    _compare(name, parameters, trained, here, host, "this machine")
 
 
-def _compare(name: str, parameters: float, each: int, there: int, where: str) -> None:
-    needed = parameters * each
+def _compare(name: str, parameters: int, each: int, share: float, there: int, where: str) -> None:
+    needed = parameters * each * share
     if needed > there:
+        of = "" if share == 1 else f", {share:.3g} times"
         raise UserError(
             f"student {name!r} needs at least {needed / 1e9:,.0f} GB to be trained ({each} bytes "
-            f"for each of {parameters / 1e9:.2f}B numbers), and {where} has {there / 1e9:,.0f} GB; "
-            + WHAT_TO_DO
+            f"for each of {parameters / 1e9:.2f}B numbers{of}), and {where} has "
+            f"{there / 1e9:,.0f} GB; {WHAT_TO_DO}"
         )
 
 
