@@ -83,15 +83,15 @@ def even_student(request, student, tmp_path_factory) -> str:
 
 def same(shared: Path, alone: Path) -> None:
     for row, expected in zip(metrics(shared), metrics(alone), strict=True):
-        for name in ("loss", "gradient_norm"):
-            assert row[name] == pytest.approx(expected[name], rel=1e-4)
+        # In fp32, summed in another order.
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
         for name in ("step", "tokens", "learning_rate"):
             assert row[name] == expected[name]
     ours, theirs = (load_file(run / "model.safetensors") for run in (shared, alone))
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
-        # Sums in another order; Adam makes more of it where a gradient is next to 0.
-        torch.testing.assert_close(weight, theirs[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=2e-5)
 
 
 def test_two_processes_train_as_one_does(mixture, student, settings, on_two, tmp_path):
