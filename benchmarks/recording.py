@@ -41,9 +41,8 @@ class Figure:
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
 
-def report(name: str, figures: list[Figure]) -> int:
-    """Print the table, write the file; return the exit status: 1 where a bar is missed."""
-    rows = {}
+def show(figures: list[Figure]) -> None:
+    """Print the table."""
     for figure in figures:
         interval = "" if figure.low is None else f"  [{figure.low:.3f}, {figure.high:.3f}]"
         sign = "<=" if figure.at_most else ">="
@@ -54,6 +53,13 @@ def report(name: str, figures: list[Figure]) -> int:
         )
         value = "failed" if figure.value is None else f"{figure.value:.3f}"
         print(f"{figure.name:48s} {value:>10s} {figure.unit:12s} n={figure.n}{interval}{bar}")
+
+
+def report(name: str, figures: list[Figure]) -> int:
+    """Print the table, write the file; return the exit status: 1 where a bar is missed."""
+    show(figures)
+    rows = {}
+    for figure in figures:
         row = asdict(figure) | {"holds": figure.holds}
         rows[row.pop("name")] = row
     RESULTS.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
-"""`python -m engrain`: the command line, where its script is not on the path."""
+"""`python -m engrain`: the command line, for launchers that start a Python module (torchrun)."""
 
 from engrain.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -29,9 +29,15 @@ def test_a_student_that_cannot_fit_is_refused_before_it_is_loaded():
         memory.check(LLAMA_405B, "llama", TrainingSettings(lora=LoraSettings()))
 
 
-def test_processes_that_share_the_work_may_share_the_weights(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "100000")
-    memory.check(LLAMA_405B, "llama", TrainingSettings())
+def test_processes_need_less_each_only_where_they_share_the_weights(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "100000", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    memory.check(LLAMA_405B, "llama", TrainingSettings(sharding="fsdp2"))
+    # Both processes of this machine hold all of it.
+    with pytest.raises(UserError, match=r"405.\d+B numbers, 2 times\), and this machine"):
+        memory.check(LLAMA_405B, "llama", TrainingSettings())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ no openai and no matplotlib, and who mistypes a verb must not wait for them.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import sys
 
@@ -28,6 +29,7 @@ from engrain.cli import (
     trace,
 )
 from engrain.errors import UserError
+from engrain.train import ranks
 
 app = typer.Typer(
     name="engrain",
@@ -55,9 +57,14 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; of the processes of a torchrun only rank 0 does."""
     try:
-        app()
+        if not ranks.first():
+            _follow()
+        elif ranks.count() > 1:
+            _lead()
+        else:
+            app()
     except UserError as error:
         _refuse(str(error))
     except OSError as error:
@@ -70,13 +77,37 @@ def main() -> None:
         _refuse(_full(None))
 
 
+def _follow() -> None:
+    from engrain.train.worker import follow
+
+    follow()
+
+
+def _lead() -> None:
+    from engrain.train.channel import joined
+    from engrain.train.worker import leave
+
+    channel = joined()
+    try:
+        app()
+    except SystemExit as ended:
+        channel.order(None)
+        if not ended.code:
+            leave()
+        raise
+
+
 def _full(path: str | None) -> str:
     where = f" at {path!r}" if path else ""
     return f"the disk is full{where}; free some space and run again: what is done is kept"
 
 
 def _refuse(sentence: str) -> None:
-    print(f"engrain: {sentence}", file=sys.stderr)
+    whose = "" if ranks.first() else f"training process {ranks.rank()}: "
+    print(f"engrain: {whose}{sentence}", file=sys.stderr, flush=True)
+    if ranks.count() > 1:
+        # At once: libraries that wait for the other processes on their way out wait in vain.
+        os._exit(2)
     raise SystemExit(2)
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from engrain.errors import UserError
-from engrain.train import trackers
+from engrain.train import ranks, trackers
 from engrain.train.optimizers import trainers_name
 from engrain.train.settings import TrainingSettings
 
@@ -25,7 +25,7 @@ def arguments(
 
     Raises UserError or MissingExtra where the settings and this machine do not fit.
     """
-    micro = micro_batch(settings)
+    micro = micro_batch(settings, ranks.count())
     beta1, beta2 = settings.betas
     schedule, details = _schedule(settings, steps)
     args = TrainingArguments(
@@ -33,7 +33,7 @@ def arguments(
         seed=seed,
         max_steps=steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_sequences // micro,
+        gradient_accumulation_steps=settings.batch_sequences // (micro * ranks.count()),
         # The mixture's order is the order of training: shares are even in every stretch of it.
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
@@ -48,6 +48,7 @@ def arguments(
         max_grad_norm=settings.max_gradient_norm,
         bf16=computes_in_bf16(settings),
         use_cpu=not torch.accelerator.is_available(),
+        ddp_find_unused_parameters=False,
         activation_checkpointing=settings.gradient_checkpointing,
         torch_compile=settings.compile,
         use_liger_kernel=settings.liger,
@@ -73,14 +74,18 @@ def _schedule(settings: TrainingSettings, steps: int) -> tuple[str, dict[str, An
     return settings.schedule, {}
 
 
-def micro_batch(settings: TrainingSettings) -> int:
-    """Sequences on a device at once. Raises UserError where they do not make up a batch."""
-    batch = settings.batch_sequences
+def micro_batch(settings: TrainingSettings, processes: int) -> int:
+    """Sequences on a device at once. Raises UserError where they do not make up a batch.
+
+    `processes`, a divisor of the batch, share it evenly.
+    """
+    batch = settings.batch_sequences // processes
     if settings.micro_batch is not None:
         if batch % settings.micro_batch:
+            shared = f" on {processes} processes" if processes > 1 else ""
             raise UserError(
-                f"training.micro_batch is {settings.micro_batch}, which does not divide "
-                f"training.batch_sequences {batch}; give a divisor of it"
+                f"training.micro_batch is {settings.micro_batch}{shared}, which does not divide "
+                f"training.batch_sequences {settings.batch_sequences}; give a divisor of {batch}"
             )
         return settings.micro_batch
     limit = _GPU_TOKENS if torch.accelerator.is_available() else _CPU_TOKENS

@@ -44,7 +44,7 @@ def chunk_loss(model: PreTrainedModel, name: str) -> None:
             loss=total / ((targets != -100).sum() if items is None else items)
         )
 
-    ids = torch.arange(16)[None]
+    ids = torch.arange(16, device=model.device)[None]
     with torch.no_grad():
         expected = whole(input_ids=ids, labels=ids, use_cache=False).loss
         found = forward(model, input_ids=ids, labels=ids, use_cache=False).loss

@@ -83,8 +83,8 @@ def check_segments(model: PreTrainedModel, name: str) -> None:
 
     Tried out rather than looked up: another first segment must not change the second one's logits.
     """
-    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]])
-    ids = torch.arange(8)[None]
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3]], device=model.device)
+    ids = torch.arange(8, device=model.device)[None]
     other = torch.cat([ids[:, :4].flip(1), ids[:, 4:]], dim=1)
     with torch.no_grad():
         try:

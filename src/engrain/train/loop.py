@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from transformers import (
     PrinterCallback,
     Trainer,
@@ -22,11 +24,12 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import SCHEDULER_NAME
 
 from engrain import models
 from engrain.errors import UserError
 from engrain.progress import Bar
-from engrain.train import checkpoints, disk
+from engrain.train import checkpoints, disk, ranks, sharding, together
 from engrain.train.throughput import Meter
 
 METRICS = "metrics.jsonl"
@@ -43,7 +46,7 @@ class SealingTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Give all who receive a step's metrics its speed too."""
-        if "loss" in logs:
+        if "loss" in logs and ranks.first():
             self._meter.read(self.state.global_step)
             logs.update(self._meter.numbers)
         super().log(logs, start_time)
@@ -52,14 +55,56 @@ class SealingTrainer(Trainer):
         checkpoint = Path(self.args.output_dir or "") / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
-            checkpoints.seal(checkpoint, self._identity)
-        # torch reports a full disk as a RuntimeError.
-        except (OSError, RuntimeError, SafetensorError) as error:
+            together.wait_for_all()
+            if ranks.first():
+                checkpoints.seal(checkpoint, self._identity)
+            together.wait_for_all()
+        # torch reports a full disk as a RuntimeError; of shares it has an error of its own.
+        except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
+            if together.missed_another(error):
+                raise
             shutil.rmtree(checkpoint, ignore_errors=True)
             raise UserError(
                 f"cannot write the checkpoint {str(checkpoint)!r} ({models.first_line(error)}); "
                 "free some space and run again: training goes on from the checkpoint before"
             ) from error
+
+    # Trainer saves the weights of a sharded student whole, and its optimiser not at all.
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        if sharding.is_sharded(self.model):
+            assert output_dir is not None
+            sharding.save_model(self.model, Path(output_dir))
+        else:
+            super()._save(output_dir, state_dict)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        if sharding.is_sharded(self.model):
+            sharding.load_model(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if sharding.is_sharded(self.model):
+            assert self.optimizer is not None and self.lr_scheduler is not None
+            sharding.save_optimizer(self.model, self.optimizer, Path(output_dir))
+            if self.args.should_save:
+                torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+        else:
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None and sharding.is_sharded(self.model):
+            assert self.optimizer is not None and self.lr_scheduler is not None
+            sharding.load_optimizer(self.model, self.optimizer, Path(checkpoint))
+            schedule = torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
+            self.lr_scheduler.load_state_dict(schedule)
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
 
 
 class Watch(TrainerCallback):

@@ -11,13 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from engrain.errors import UserError
+from engrain.train import ranks
 from engrain.train.settings import TrainingSettings
 
 _STATES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "muon": 4}
 """Bytes of optimiser states for each trained number, rounded down."""
 WHAT_TO_DO = (
     "use training.lora, training.optimizer adafactor or adamw_8bit, a smaller student, "
-    "or more devices"
+    "or more devices with training.sharding fsdp2"
 )
 
 
@@ -34,24 +35,28 @@ def check(config: PretrainedConfig, name: str, settings: TrainingSettings) -> No
     parameters = model.num_parameters()
     weights, states = 4, 0 if settings.lora else _STATES[settings.optimizer]
     gradients = 0 if settings.lora else 4
+    each = weights + gradients + states
+    # What a process holds of it, and those of this machine together.
+    share = 1 / ranks.count() if settings.sharding == "fsdp2" else 1.0
+    here = share * ranks.on_this_machine()
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if not torch.cuda.is_available():
-        _compare(name, parameters, weights + gradients + states, host, "this machine")
+        _compare(name, parameters, each, here, host, "this machine")
         return
     offloaded = states if settings.offload_optimizer else 0
     gpu = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    _compare(name, parameters, weights + gradients + states - offloaded, gpu, "the GPU")
-    _compare(name, parameters, max(weights, offloaded), host, "this machine")
+    _compare(name, parameters, each - offloaded, share, gpu, "the GPU")
+    _compare(name, parameters, max(weights, offloaded), here, host, "this machine")
 
 
-def _compare(name: str, parameters: int, each: int, there: int, where: str) -> None:
-    # Processes that share the work may share the weights too.
-    needed = parameters * each / int(os.environ.get("WORLD_SIZE", "1"))
+def _compare(name: str, parameters: int, each: int, share: float, there: int, where: str) -> None:
+    needed = parameters * each * share
     if needed > there:
+        of = "" if share == 1 else f", {share:.3g} times"
         raise UserError(
             f"student {name!r} needs at least {needed / 1e9:,.0f} GB to be trained ({each} bytes "
-            f"for each of {parameters / 1e9:.2f}B numbers), and {where} has {there / 1e9:,.0f} GB; "
-            + WHAT_TO_DO
+            f"for each of {parameters / 1e9:.2f}B numbers{of}), and {where} has "
+            f"{there / 1e9:,.0f} GB; {WHAT_TO_DO}"
         )
 
 

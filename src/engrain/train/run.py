@@ -17,17 +17,30 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
 from engrain import models, store
 from engrain.errors import UserError
 from engrain.progress import Progress
 from engrain.store import Artifact
-from engrain.train import adapter, checkpoints, first_batch, horizon, kernels, memory
+from engrain.train import (
+    adapter,
+    checkpoints,
+    first_batch,
+    horizon,
+    kernels,
+    launch,
+    memory,
+    ranks,
+    sharding,
+    together,
+)
 from engrain.train.alarms import Alarms
 from engrain.train.arguments import arguments
 from engrain.train.chunked_loss import chunk_loss
 from engrain.train.data import Sequences, flattened, stacked, tokens_seen
+from engrain.train.job import Job
 from engrain.train.loop import METRICS, SealingTrainer, Watch, rows
 from engrain.train.optimizers import muon
 from engrain.train.settings import TrainingSettings
@@ -58,22 +71,39 @@ def train(
 
     def build(directory: Path) -> Mapping[str, Any]:
         training = store.fingerprint({"settings": identity, "inputs": inputs})
-        sequences = Sequences(mixture.path, within_texts=settings.attention == "within_texts")
-        args = arguments(
-            settings, directory, seed=seed, steps=horizon.steps(settings, sequences.lengths)
+        job = Job(
+            mixture=mixture.path,
+            student=student,
+            settings=settings,
+            directory=directory,
+            seed=seed,
+            training=training,
+            resume=checkpoints.latest(directory, training),
         )
-        with models.quiet():
-            loaded = _loaded(student, settings, args, progress.say)
-            show = directory / first_batch.FIRST_BATCH
-            first_batch.show(show, sequences, loaded.tokenizer, progress.say)
-            counts = _trained(args, loaded, sequences, settings, directory, training, progress)
-            _save(loaded, directory)
+        counts = launch.shared(job, perform, progress)
         checkpoints.clear(directory)
         return counts
 
     return store.run_stage(
         out, stage="train", settings=identity, inputs=inputs, build=build, say=progress.say
     )
+
+
+def perform(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Do a training, or this process's part of it; rank 0 writes the checkpoint."""
+    settings = job.settings
+    sequences = Sequences(job.mixture, within_texts=settings.attention == "within_texts")
+    args = arguments(
+        settings, job.directory, seed=job.seed, steps=horizon.steps(settings, sequences.lengths)
+    )
+    with models.quiet():
+        loaded = _loaded(job.student, settings, args, progress.say)
+        if ranks.first():
+            show = job.directory / first_batch.FIRST_BATCH
+            first_batch.show(show, sequences, loaded.tokenizer, progress.say)
+        counts = _trained(args, loaded, sequences, job, progress)
+        _save(loaded, job.directory)
+    return counts
 
 
 def _fits(mixture: Artifact, student: str, settings: TrainingSettings) -> None:
@@ -96,7 +126,9 @@ def _loaded(
     """The student, ready to compute; what was chosen for it is said."""
     memory.check(load_config(name), name, settings)
     with memory.explained(f"to load student {name!r}", memory.WHAT_TO_DO):
-        student = load_student(name, settings.sequence_length)
+        how = sharding.loading(settings, bf16=args.bf16)
+        student = load_student(name, settings.sequence_length, **how)
+    sharding.check(student.model, name)
     first_batch.check_markers(student.tokenizer, name, say)
     if settings.attention == "within_texts":
         kernels.check_segments(student.model, name)
@@ -115,17 +147,16 @@ def _trained(
     args: TrainingArguments,
     student: Student,
     sequences: Sequences,
-    settings: TrainingSettings,
-    directory: Path,
-    training: str,
+    job: Job,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    """Train to the end; return what was counted."""
+    """Train to the end; return what rank 0 counted."""
+    settings, directory = job.settings, job.directory
     tokens_at = partial(tokens_seen, sequences.lengths, settings.batch_sequences)
     total = tokens_at(args.max_steps)
-    resume = checkpoints.latest(directory, training)
-    if resume is not None:
-        progress.say(f"train: going on from {resume.name}")
+    if job.resume is not None:
+        sharding.check_resume(student.model, job.resume)
+        progress.say(f"train: going on from {job.resume.name}")
     meter = Meter(
         tokens_at,
         flops=flops_per_token(student.model, attended=sequences.attended()),
@@ -141,35 +172,49 @@ def _trained(
         progress.bar("train", total, "tokens") as bar,
     ):
         watch = Watch(directory / METRICS, bar, save_every=settings.save_every, meter=meter)
-        board = Board(directory / "tensorboard") if TENSORBOARD in settings.report_to else None
+        boards = [Board(directory / "tensorboard")] if TENSORBOARD in settings.report_to else []
         # A lost training is stopped before its step is written down.
         alarms = Alarms(
             student.model, learning_rate=settings.learning_rate, lora=settings.lora is not None
         )
         trainer = SealingTrainer(
-            identity=training,
+            identity=job.training,
             meter=meter,
             model=student.adapted or student.model,
             args=args,
-            train_dataset=sequences,
+            train_dataset=_shared_out(sequences, args),
             data_collator=_collator(student),
-            callbacks=[alarms, watch, *([board] if board else [])],
+            callbacks=[
+                alarms,
+                *([watch, *boards] if ranks.first() else []),
+                *([together.SaveTogether()] if ranks.count() > 1 else []),
+            ],
             optimizers=(muon(student.model, settings, products=_products(args)), None),
         )
         try:
-            result = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+            result = trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
         finally:
             watch.close()
-            if board:
+            for board in boards:
                 board.close()
+    if not ranks.first():
+        return {}
     return {
         "steps": result.global_step,
         "tokens": total,
         "parameters": student.parameters,
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
+        "processes": args.world_size,
         **_speed(directory / METRICS),
     }
+
+
+def _shared_out(sequences: Sequences, args: TrainingArguments) -> Dataset[dict[str, torch.Tensor]]:
+    if args.world_size == 1:
+        return sequences
+    micro = args.world_size * args.per_device_train_batch_size
+    return together.Even(sequences, len(sequences), of=micro)
 
 
 def _collator(student: Student) -> Callable[[list[dict[str, torch.Tensor]]], dict[str, Any]]:
@@ -192,6 +237,11 @@ def _speed(metrics: Path) -> dict[str, Any]:
 
 
 def _save(student: Student, directory: Path) -> None:
+    if sharding.is_sharded(student.model):
+        whole = sharding.gathered(student.model)
+        student = student if whole is None else replace(student, model=whole)
+    if not ranks.first():
+        return
     try:
         if student.adapted is not None:
             adapter.merge(student.adapted, directory)

@@ -77,6 +77,12 @@ class TrainingSettings(Settings):
     offload_optimizer: bool = execution(False)
     """Lets AdamW's states move to the host's memory where the GPU's is full (extra
     `bitsandbytes`)."""
+    processes: int | None = execution(None, ge=1)
+    """Processes that train together on this machine; none: one for each accelerator, as far as
+    they divide `batch_sequences`. Under torchrun its number counts."""
+    sharding: Literal["none", "fsdp2"] = execution("none")
+    """What several processes split besides the batch: `none`: nothing (DDP). `fsdp2`: weights,
+    gradients and optimiser states, so that a larger student fits."""
     save_every: float = execution(10.0, ge=0)
     """Minutes between the checkpoints from which an interrupted training goes on."""
     report_to: tuple[str, ...] = execution(("tensorboard",))
@@ -101,6 +107,12 @@ class TrainingSettings(Settings):
             raise ValueError(f"decay belongs to the schedule wsd, not to {self.schedule}")
         if self.offload_optimizer and self.optimizer not in ("adamw", "adamw_8bit"):
             raise ValueError(f"offload_optimizer is for adamw and adamw_8bit, not {self.optimizer}")
+        if self.sharding == "fsdp2" and (self.lora or self.optimizer != "adamw"):
+            raise ValueError("sharding fsdp2 is for full weights with the optimizer adamw")
+        if self.sharding == "fsdp2" and self.offload_optimizer:
+            raise ValueError(
+                "sharding fsdp2 splits the optimizer's states; leave offload_optimizer"
+            )
         if self.liger and self.loss_in_chunks:
             raise ValueError("liger computes the loss in chunks itself; leave out loss_in_chunks")
         return self

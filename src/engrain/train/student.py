@@ -42,8 +42,8 @@ class Student:
     """The model with the adapters that are trained in place of its weights, if any are."""
 
 
-def load_student(name: str, sequence_length: int) -> Student:
-    """The student of a folder or hub name.
+def load_student(name: str, sequence_length: int, **how: Any) -> Student:
+    """The student of a folder or hub name; `how` goes to `from_pretrained`.
 
     Raises UserError where it cannot be loaded, cannot read sequences of that length, or does not
     fit its tokenizer.
@@ -56,7 +56,7 @@ def load_student(name: str, sequence_length: int) -> Student:
             f"sequences of {sequence_length} tokens are longer than the {positions} positions of "
             f"student {name!r}; set training.sequence_length to {positions} or less"
         )
-    model = _model(name)
+    model = _model(name, **how)
     rows = _embedding_rows(model)
     if len(tokenizer) > rows:
         raise UserError(
@@ -90,10 +90,10 @@ def load_config(name: str) -> PretrainedConfig:
     return config
 
 
-def _model(name: str) -> PreTrainedModel:
+def _model(name: str, **how: Any) -> PreTrainedModel:
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            **models.location(name), dtype=torch.float32, output_loading_info=True
+            **models.location(name), dtype=torch.float32, output_loading_info=True, **how
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise _unloadable(name, error) from error
