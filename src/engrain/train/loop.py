@@ -1,4 +1,4 @@
-"""transformers' Trainer with Engrain's manners: metrics, progress, sealed checkpoints, early alarm.
+"""transformers' Trainer with Engrain's manners: metrics, progress, sealed checkpoints.
 
 Knows nothing of mixtures or students; `run` puts the parts together.
 """
@@ -6,10 +6,8 @@ Knows nothing of mixtures or students; `run` puts the parts together.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,6 +26,7 @@ from engrain import models
 from engrain.errors import UserError
 from engrain.progress import Bar
 from engrain.train import checkpoints
+from engrain.train.throughput import Meter
 
 METRICS = "metrics.jsonl"
 
@@ -35,11 +34,18 @@ METRICS = "metrics.jsonl"
 class SealingTrainer(Trainer):
     """Trainer whose checkpoints are whole or not there, and which prints nothing."""
 
-    def __init__(self, *, identity: str, **arguments: Any) -> None:
-        """Take Trainer's arguments, and the `identity` of the training for its seals."""
+    def __init__(self, *, identity: str, meter: Meter, **arguments: Any) -> None:
+        """Take Trainer's arguments, the `identity` of the training for its seals, and a meter."""
         super().__init__(**arguments)
-        self._identity = identity
+        self._identity, self._meter = identity, meter
         self.remove_callback(PrinterCallback)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Give all who receive a step's metrics its speed too."""
+        if "loss" in logs:
+            self._meter.read(self.state.global_step)
+            logs.update(self._meter.numbers)
+        super().log(logs, start_time)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         checkpoint = Path(self.args.output_dir or "") / f"checkpoint-{self.state.global_step}"
@@ -56,29 +62,20 @@ class SealingTrainer(Trainer):
 
 
 class Watch(TrainerCallback):
-    """Writes metrics, advances the bar, asks for checkpoints, and stops at a loss that is lost."""
+    """Writes metrics, advances the bar and asks for checkpoints."""
 
-    def __init__(
-        self,
-        metrics: Path,
-        bar: Bar,
-        *,
-        save_every: float,
-        tokens_at: Callable[[int], int],
-    ) -> None:
+    def __init__(self, metrics: Path, bar: Bar, *, save_every: float, meter: Meter) -> None:
         """Watch one training.
 
         Args:
             metrics: The file that receives a line for each step.
             bar: Counts tokens.
             save_every: Minutes between checkpoints.
-            tokens_at: Tokens that were trained on up to a step.
+            meter: What is read of each step.
         """
         self._path, self._bar = metrics, bar
-        self._save_every, self._tokens_at = save_every * 60, tokens_at
+        self._save_every, self._meter = save_every * 60, meter
         self._file: TextIO | None = None
-        self._before = 0.0
-        self._tokens = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -87,10 +84,10 @@ class Watch(TrainerCallback):
         done = _rows_until(self._path, state.global_step)
         self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115 - open for the training
         self._file.writelines(json.dumps(row) + "\n" for row in done)
-        self._before = float(done[-1]["seconds"]) if done else 0.0
-        self._tokens = self._tokens_at(state.global_step)
+        self._meter.start(state.global_step, float(done[-1]["seconds"]) if done else 0.0)
+        self._tokens = self._meter.tokens_at(state.global_step)
         self._bar.advance(self._tokens)
-        self._started = self._stepped = self._saved = time.monotonic()
+        self._saved = time.monotonic()
 
     def on_log(
         self,
@@ -103,29 +100,22 @@ class Watch(TrainerCallback):
         """One step is done: Trainer logs each."""
         if logs is None or "loss" not in logs:
             return
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss} at step {state.global_step} of {state.max_steps} "
-                f"(learning rate {logs['learning_rate']:.3g}); lower training.learning_rate, "
-                "or set training.precision to fp32"
-            )
-        now, tokens = time.monotonic(), self._tokens_at(state.global_step)
-        speed = (tokens - self._tokens) / max(now - self._stepped, 1e-9)
+        read = self._meter.last
         row = {
             "step": state.global_step,
-            "loss": loss,
+            "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "gradient_norm": logs["grad_norm"],
-            "tokens": tokens,
-            "tokens_per_second": round(speed, 1),
-            "seconds": round(self._before + now - self._started, 3),
+            **read,
         }
         assert self._file is not None
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        self._bar.advance(tokens - self._tokens, note=f"loss {loss:.3f}, {speed:,.0f} tokens/s")
-        self._tokens, self._stepped = tokens, now
+        note = f"loss {logs['loss']:.3f}, {read['tokens_per_second']:,.0f} tokens/s"
+        if read["mfu"] is not None:
+            note += f", {read['mfu']:.0%} MFU"
+        self._bar.advance(read["tokens"] - self._tokens, note=note)
+        self._tokens = read["tokens"]
         # The lines above are the history; in the state it would grow every checkpoint.
         state.log_history.clear()
 
@@ -142,6 +132,11 @@ class Watch(TrainerCallback):
         """End the metrics file."""
         if self._file is not None:
             self._file.close()
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The metrics of each step."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:

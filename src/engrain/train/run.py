@@ -1,38 +1,38 @@
 """The stage `train`: continued pre-training of the student on a packed mixture.
 
-Full weights, through transformers' Trainer. The directory holds the checkpoint as Hugging Face
-writes it, `metrics.jsonl` (a line for each step) and `first_batch.txt` (what the student read
-first); while training is unfinished also `checkpoint-N/`, from which it goes on exactly.
+Full weights or low-rank adapters, through transformers' Trainer. The directory holds the checkpoint
+as Hugging Face writes it, adapters merged (and by themselves in `adapter/`), `metrics.jsonl` (a
+line for each step), `tensorboard/` (the same), and `first_batch.txt` (what the student read first);
+while training is unfinished also `checkpoint-N/`, from which it goes on exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import TrainingArguments, default_data_collator
+from transformers import TrainingArguments
 
 from engrain import models, store
 from engrain.errors import UserError
-from engrain.muon import Muon, grouped
 from engrain.progress import Progress
 from engrain.store import Artifact
-from engrain.train import checkpoints
-from engrain.train.data import Sequences, tokens_seen
-from engrain.train.loop import METRICS, SealingTrainer, Watch
+from engrain.train import adapter, checkpoints, first_batch, horizon, kernels, memory
+from engrain.train.alarms import Alarms
+from engrain.train.arguments import arguments
+from engrain.train.chunked_loss import chunk_loss
+from engrain.train.data import Sequences, flattened, stacked, tokens_seen
+from engrain.train.loop import METRICS, SealingTrainer, Watch, rows
+from engrain.train.optimizers import muon
 from engrain.train.settings import TrainingSettings
-from engrain.train.student import Student, load_student, save_student
-
-FIRST_BATCH = "first_batch.txt"
-_SHOWN = 4
-"""Sequences in `first_batch.txt`."""
-_CPU_TOKENS, _GPU_TOKENS = 2048, 8192
-"""On a device at once. More were no faster on a CPU; on a GPU the logits of 8K tokens over a
-vocabulary of 128K already take 4 GB."""
+from engrain.train.student import Student, load_config, load_student, save_student
+from engrain.train.throughput import Meter, flops_per_token, peak
+from engrain.train.trackers import TENSORBOARD, Board
 
 
 def train(
@@ -47,20 +47,24 @@ def train(
     """Train `student` (a folder or hub name) on the mixture; `out` becomes its checkpoint.
 
     An interrupted training goes on from its last checkpoint, and ends as if it had not been
-    interrupted. Raises UserError where student, mixture and settings do not fit, where the loss
-    becomes infinite, and where the disk is full.
+    interrupted. Raises UserError where student, mixture, settings and machine do not fit, where it
+    shows early that nothing can be learned, and where memory or the disk is full.
     """
     _fits(mixture, student, settings)
+    kernels.check(settings)
     identity = {**settings.identity(), "seed": seed}
     inputs = {"mixture": mixture.fingerprint, "student": models.model_identity(student)}
 
     def build(directory: Path) -> Mapping[str, Any]:
         training = store.fingerprint({"settings": identity, "inputs": inputs})
+        sequences = Sequences(mixture.path, within_texts=settings.attention == "within_texts")
+        args = arguments(
+            settings, directory, seed=seed, steps=horizon.steps(settings, sequences.lengths)
+        )
         with models.quiet():
-            loaded = load_student(student, settings.sequence_length)
-            sequences = Sequences(mixture.path)
-            _show_first_batch(directory / FIRST_BATCH, sequences, loaded)
-            args = _arguments(settings, directory, seed)
+            loaded = _loaded(student, settings, args, progress.say)
+            show = directory / first_batch.FIRST_BATCH
+            first_batch.show(show, sequences, loaded.tokenizer, progress.say)
             counts = _trained(args, loaded, sequences, settings, directory, training, progress)
             _save(loaded, directory)
         checkpoints.clear(directory)
@@ -85,6 +89,25 @@ def _fits(mixture: Artifact, student: str, settings: TrainingSettings) -> None:
         )
 
 
+def _loaded(
+    name: str, settings: TrainingSettings, args: TrainingArguments, say: Callable[[str], None]
+) -> Student:
+    """The student, ready to compute; what was chosen for it is said."""
+    memory.check(load_config(name), name, settings)
+    with memory.explained(f"to load student {name!r}", memory.WHAT_TO_DO):
+        student = load_student(name, settings.sequence_length)
+    first_batch.check_markers(student.tokenizer, name, say)
+    if settings.attention == "within_texts":
+        kernels.check_segments(student.model, name)
+    kernel = kernels.attention_kernel(settings, bf16=args.bf16)
+    if kernel in kernels.FLASH:
+        say(f"train: attention runs in {kernel}")
+        student.model.set_attn_implementation(kernel)
+    if settings.loss_in_chunks:
+        chunk_loss(student.model, name)
+    return student
+
+
 def _trained(
     args: TrainingArguments,
     student: Student,
@@ -95,132 +118,75 @@ def _trained(
     progress: Progress,
 ) -> Mapping[str, Any]:
     """Train to the end; return what was counted."""
-    total = int(sequences.lengths.sum()) * settings.epochs
+    tokens_at = partial(tokens_seen, sequences.lengths, settings.batch_sequences)
+    total = tokens_at(args.max_steps)
     resume = checkpoints.latest(directory, training)
     if resume is not None:
         progress.say(f"train: going on from {resume.name}")
-    with progress.bar("train", total, "tokens") as bar:
-        watch = Watch(
-            directory / METRICS,
-            bar,
-            save_every=settings.save_every,
-            tokens_at=partial(tokens_seen, sequences.lengths, settings.batch_sequences),
-        )
+    adapted = settings.lora and adapter.attach(student.model, settings.lora, seed=args.seed)
+    meter = Meter(
+        tokens_at,
+        flops=flops_per_token(student.model, attended=sequences.attended()),
+        peak=peak(args.device, bf16=args.bf16),
+        devices=args.world_size,
+    )
+    where = (
+        f"on {args.device} for {args.per_device_train_batch_size} sequences of "
+        f"{settings.sequence_length} tokens at once"
+    )
+    with (
+        memory.explained(where, memory.advice(settings, args.per_device_train_batch_size)),
+        progress.bar("train", total, "tokens") as bar,
+    ):
+        watch = Watch(directory / METRICS, bar, save_every=settings.save_every, meter=meter)
+        board = Board(directory / "tensorboard") if TENSORBOARD in settings.report_to else None
+        # A lost training is stopped before its step is written down.
+        alarms = Alarms(learning_rate=settings.learning_rate, lora=settings.lora is not None)
         trainer = SealingTrainer(
             identity=training,
-            model=student.model,
+            meter=meter,
+            model=adapted or student.model,
             args=args,
             train_dataset=sequences,
-            data_collator=default_data_collator,
-            callbacks=[watch],
-            optimizers=(_muon(student, settings), None),
+            data_collator=_collator(student),
+            callbacks=[alarms, watch, *([board] if board else [])],
+            optimizers=(muon(student.model, settings, products=_products(args)), None),
         )
         try:
             result = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"too little memory on {args.device} for {args.per_device_train_batch_size} "
-                f"sequences of {settings.sequence_length} tokens at once; "
-                "lower training.micro_batch, or set training.gradient_checkpointing to true"
-            ) from error
         finally:
             watch.close()
+            if board:
+                board.close()
+    if adapted:
+        adapter.merge(adapted, directory)
     return {
         "steps": result.global_step,
         "tokens": total,
         "parameters": student.model.num_parameters(),
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
+        **_speed(directory / METRICS),
     }
 
 
-def _arguments(settings: TrainingSettings, directory: Path, seed: int) -> TrainingArguments:
-    micro = _micro_batch(settings)
-    beta1, beta2 = settings.betas
-    args = TrainingArguments(
-        output_dir=str(directory),
-        seed=seed,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_sequences // micro,
-        # The mixture's order is the order of training: shares are even in every stretch of it.
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,  # below 1: a share of the steps
-        optim="adafactor" if settings.optimizer == "adafactor" else "adamw_torch_fused",
-        weight_decay=settings.weight_decay,
-        adam_beta1=beta1,
-        adam_beta2=beta2,
-        max_grad_norm=settings.max_gradient_norm,
-        bf16=_computes_in_bf16(settings),
-        use_cpu=not torch.accelerator.is_available(),
-        activation_checkpointing=settings.gradient_checkpointing,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would hide the loss that `Watch` stops at
-        save_strategy="no",  # `Watch` asks for checkpoints, by the clock
-        disable_tqdm=True,
-        report_to=list(settings.report_to) or "none",
-    )
-    args._n_gpu = min(args.n_gpu, 1)  # several GPUs are used through torchrun, never DataParallel
-    return args
+def _collator(student: Student) -> Callable[[list[dict[str, torch.Tensor]]], dict[str, Any]]:
+    flash = student.model.config._attn_implementation in kernels.FLASH
+    return flattened if flash else stacked
 
 
-def _muon(student: Student, settings: TrainingSettings) -> Muon | None:
-    """The optimizer that Trainer does not bring; None where it brings the one that is wanted."""
-    if settings.optimizer != "muon":
-        return None
-    return Muon(
-        grouped(student.model),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        products=torch.bfloat16 if _computes_in_bf16(settings) else torch.float32,
-    )
+def _products(args: TrainingArguments) -> torch.dtype:
+    return torch.bfloat16 if args.bf16 else torch.float32
 
 
-def _micro_batch(settings: TrainingSettings) -> int:
-    batch = settings.batch_sequences
-    if settings.micro_batch is not None:
-        if batch % settings.micro_batch:
-            raise UserError(
-                f"training.micro_batch is {settings.micro_batch}, which does not divide "
-                f"training.batch_sequences {batch}; give a divisor of it"
-            )
-        return settings.micro_batch
-    limit = _GPU_TOKENS if torch.accelerator.is_available() else _CPU_TOKENS
-    fitting = [
-        size
-        for size in range(1, batch + 1)
-        if batch % size == 0 and size * settings.sequence_length <= limit
-    ]
-    return max(fitting, default=1)
-
-
-def _computes_in_bf16(settings: TrainingSettings) -> bool:
-    """Whether products are computed in bf16; `auto`: where the device has instructions for it.
-
-    A CPU without them emulates bf16: 3 times slower than fp32 where it was measured.
-    """
-    if settings.precision != "auto":
-        return settings.precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if torch.accelerator.is_available():
-        return False
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16")) or bool(can.get("amx_bf16"))
-
-
-def _show_first_batch(path: Path, sequences: Sequences, student: Student) -> None:
-    """What the student reads first, special tokens and all: a bad template shows here."""
-    shown = []
-    for index in range(min(_SHOWN, len(sequences))):
-        ids = sequences[index]["input_ids"][: int(sequences.lengths[index])]
-        shown.append(f"--- sequence {index} ---\n{student.tokenizer.decode(ids)}\n")
-    store.write_text(path, "\n".join(shown))
+def _speed(metrics: Path) -> dict[str, Any]:
+    """The median step's speed: the first ones wait for the data, a compiler, a cold device."""
+    read = rows(metrics)
+    speed = statistics.median(row["tokens_per_second"] for row in read)
+    shares = [row["mfu"] for row in read if row["mfu"] is not None]
+    if shares:
+        return {"tokens_per_second": speed, "mfu": statistics.median(shares)}
+    return {"tokens_per_second": speed, "mfu": None, "mfu_reason": read[-1]["mfu_reason"]}
 
 
 def _save(student: Student, directory: Path) -> None:

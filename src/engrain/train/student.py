@@ -42,7 +42,7 @@ def load_student(name: str, sequence_length: int) -> Student:
     fit its tokenizer.
     """
     tokenizer = models.load_tokenizer(name)
-    config = _config(name)
+    config = load_config(name)
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and sequence_length > positions:
         raise UserError(
@@ -73,7 +73,8 @@ def save_student(student: Student, folder: str) -> None:
     student.tokenizer.save_pretrained(folder)
 
 
-def _config(name: str) -> PretrainedConfig:
+def load_config(name: str) -> PretrainedConfig:
+    """The student's configuration. Raises UserError where it is none of a causal model."""
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(**models.location(name))
     except (OSError, ValueError) as error:

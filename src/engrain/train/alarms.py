@@ -1,0 +1,123 @@
+"""Trainings that are lost are stopped early, in one sentence.
+
+A loss that is none, a tokenizer that is another student's, a learning rate that changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from engrain.errors import UserError
+from engrain.train.adapter import updated_weights
+
+_MARGIN = 2.0
+"""Nats by which a student may be worse than guessing. One of random weights is up to 1 worse; one
+whose tokens were exchanged was 5 worse (the testbed's)."""
+_STEPS = 3
+"""Steps at no less than half the learning rate after which weights must have moved."""
+_MOVED = 0.01
+"""Share of the weights that must have; where a step can be held at all, nearly all do."""
+_TENSORS, _NUMBERS = 8, 4096
+"""Looked at: so many weight matrices, so many numbers of each."""
+
+
+class Alarms(TrainerCallback):
+    """Raises UserError as soon as it is clear that the training is lost."""
+
+    def __init__(self, *, learning_rate: float, lora: bool) -> None:
+        """Watch a training at this peak rate."""
+        self._rate, self._lora = learning_rate, lora
+        self._effective = 0
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """Remember some weights."""
+        assert model is not None
+        self._before: list[torch.Tensor] | None = _some_weights(model, lora=self._lora)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        model: nn.Module | None = None,
+        **_: Any,
+    ) -> None:
+        """One step is done: Trainer logs each."""
+        if logs is None or "loss" not in logs:
+            return
+        assert model is not None
+        loss, rate = float(logs["loss"]), float(logs["learning_rate"])
+        _check_finite(loss, rate, state)
+        if state.global_step == 1:
+            _check_guessing(loss, model)
+        self._effective += rate >= self._rate / 2
+        last = state.global_step == state.max_steps
+        if self._before is not None and (self._effective >= _STEPS or (last and self._effective)):
+            moved = _share_moved(self._before, _some_weights(model, lora=self._lora))
+            if moved < _MOVED:
+                raise UserError(
+                    f"{self._effective} steps at a learning rate of up to {rate:.3g} changed "
+                    f"{moved:.1%} of the weights: the others are too large for so small a step; "
+                    "raise training.learning_rate"
+                )
+            self._before = None
+
+
+def _check_finite(loss: float, rate: float, state: TrainerState) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss became {loss} at step {state.global_step} of {state.max_steps} "
+            f"(learning rate {rate:.3g}); lower training.learning_rate, "
+            "or set training.precision to fp32"
+        )
+
+
+def _check_guessing(loss: float, model: nn.Module) -> None:
+    embeddings: Any = model
+    guessing = math.log(embeddings.get_input_embeddings().num_embeddings)
+    if loss > guessing + _MARGIN:
+        raise UserError(
+            f"the student reads its first batch worse than one that guesses (loss {loss:.1f}, "
+            f"guessing {guessing:.1f}), so this is not the tokenizer that it was trained with; "
+            "put its own beside its weights, and mix again"
+        )
+
+
+def _some_weights(model: nn.Module, *, lora: bool) -> list[torch.Tensor]:
+    """Some numbers of some matrices inside the layers, spread over them."""
+    with torch.no_grad():
+        if lora:
+            found = updated_weights(model, _TENSORS)
+        else:
+            named = [
+                parameter
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad and parameter.ndim > 1 and "embed" not in name
+            ]
+            found = [parameter.detach() for parameter in named[:: -(-len(named) // _TENSORS)]]
+        return [_spread(tensor) for tensor in found]
+
+
+def _spread(tensor: torch.Tensor) -> torch.Tensor:
+    # Of a sharded tensor, this process's part.
+    local = getattr(tensor, "to_local", lambda: tensor)()
+    flat = local.reshape(-1)
+    return flat[:: max(1, flat.numel() // _NUMBERS)][:_NUMBERS].clone().cpu()
+
+
+def _share_moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
+    moved = sum(int((a != b).sum()) for a, b in zip(before, after, strict=True))
+    return moved / max(1, sum(tensor.numel() for tensor in before))

@@ -1,0 +1,107 @@
+"""Engrain's settings of training as Trainer's arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from engrain.errors import UserError
+from engrain.train import trackers
+from engrain.train.optimizers import trainers_name
+from engrain.train.settings import TrainingSettings
+
+_CPU_TOKENS, _GPU_TOKENS = 2048, 8192
+"""On a device at once. More were no faster on a CPU; on a GPU the logits of 8K tokens over a
+vocabulary of 128K already take 4 GB."""
+
+
+def arguments(
+    settings: TrainingSettings, directory: Path, *, seed: int, steps: int
+) -> TrainingArguments:
+    """What Trainer is told for a training of so many steps.
+
+    Raises UserError or MissingExtra where the settings and this machine do not fit.
+    """
+    micro = micro_batch(settings)
+    beta1, beta2 = settings.betas
+    schedule, details = _schedule(settings, steps)
+    args = TrainingArguments(
+        output_dir=str(directory),
+        seed=seed,
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings.batch_sequences // micro,
+        # The mixture's order is the order of training: shares are even in every stretch of it.
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=schedule,
+        lr_scheduler_kwargs=details,
+        warmup_steps=settings.warmup,  # below 1: a share of the steps
+        optim=trainers_name(settings),
+        weight_decay=settings.weight_decay,
+        adam_beta1=beta1,
+        adam_beta2=beta2,
+        max_grad_norm=settings.max_gradient_norm,
+        bf16=computes_in_bf16(settings),
+        use_cpu=not torch.accelerator.is_available(),
+        activation_checkpointing=settings.gradient_checkpointing,
+        torch_compile=settings.compile,
+        use_liger_kernel=settings.liger,
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would hide the loss that `Alarms` stops at
+        save_strategy="no",  # `Watch` asks for checkpoints, by the clock
+        disable_tqdm=True,
+        report_to=trackers.others(settings.report_to) or "none",
+        run_name=directory.name,
+        project="engrain",
+    )
+    args._n_gpu = min(args.n_gpu, 1)  # several GPUs are used through torchrun, never DataParallel
+    return args
+
+
+def _schedule(settings: TrainingSettings, steps: int) -> tuple[str, dict[str, Any]]:
+    if settings.schedule == "wsd":
+        falling = max(1, round(settings.decay * steps))
+        return "warmup_stable_decay", {"num_decay_steps": falling, "decay_type": "1-sqrt"}
+    if settings.schedule == "constant":
+        return "constant_with_warmup", {}
+    return settings.schedule, {}
+
+
+def micro_batch(settings: TrainingSettings) -> int:
+    """Sequences on a device at once. Raises UserError where they do not make up a batch."""
+    batch = settings.batch_sequences
+    if settings.micro_batch is not None:
+        if batch % settings.micro_batch:
+            raise UserError(
+                f"training.micro_batch is {settings.micro_batch}, which does not divide "
+                f"training.batch_sequences {batch}; give a divisor of it"
+            )
+        return settings.micro_batch
+    limit = _GPU_TOKENS if torch.accelerator.is_available() else _CPU_TOKENS
+    fitting = [
+        size
+        for size in range(1, batch + 1)
+        if batch % size == 0 and size * settings.sequence_length <= limit
+    ]
+    return max(fitting, default=1)
+
+
+def computes_in_bf16(settings: TrainingSettings) -> bool:
+    """Whether products are computed in bf16; `auto`: where the device has instructions for it.
+
+    A CPU without them emulates bf16: 3 times slower than fp32 where it was measured.
+    """
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if torch.accelerator.is_available():
+        return False
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16")) or bool(can.get("amx_bf16"))

@@ -1,0 +1,92 @@
+"""Who else receives the metrics: TensorBoard's files, and the trackers that transformers knows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+from engrain.errors import UserError
+
+TENSORBOARD = "tensorboard"
+_PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"}
+"""Packages of trackers whose name is not the tracker's."""
+
+
+def others(names: tuple[str, ...]) -> list[str]:
+    """The trackers that are left to transformers.
+
+    Raises UserError for a name that it does not know, and for one whose package is missing.
+    """
+    wanted = [name for name in names if name != TENSORBOARD]
+    for name in wanted:
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise UserError(f"training.report_to names {name!r}; the trackers are {known}")
+        package = _PACKAGES.get(name, name)
+        if find_spec(package) is None:
+            raise UserError(
+                f"training.report_to names {name!r}, which is not installed; "
+                f"run: pip install {package.replace('_', '-')}, or leave it out"
+            )
+    return wanted
+
+
+class Board(TrainerCallback):
+    """Writes TensorBoard's event files.
+
+    Step by step in this thread: the writers of the libraries use another one, which dies when the
+    disk is full and leaves the training waiting for it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Write into `folder`."""
+        self._folder = folder
+        self._writer: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Open a file; the steps that are trained again after a checkpoint are taken back."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        if state.global_step == 0:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(exist_ok=True)
+        # Numbered, because two of one second would have one name.
+        number = len(list(self._folder.iterdir()))
+        self._writer = EventsWriter(str(self._folder / "events"), f".{number}")
+        begin = SessionLog(status=SessionLog.START)
+        self._write(Event(session_log=begin, step=state.global_step + 1))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """One step is done."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in (logs or {}).items():
+            if isinstance(value, (int, float)):
+                self._write(Event(summary=scalar(f"train/{name}", value), step=state.global_step))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file, however the training ended."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
