@@ -40,7 +40,8 @@ class BudgetPlan:
     share: float
     synthetic_tokens: int
     trained_tokens: int
-    """Replay and all epochs included."""
+    """Replay and all epochs included; of a series that is cooled down from one long run, what this
+    budget adds to the smaller ones."""
     flops: float | None
     """None where the student's size is unknown."""
 

@@ -2,8 +2,9 @@
 
 Full weights or low-rank adapters, through transformers' Trainer. The directory holds the checkpoint
 as Hugging Face writes it, adapters merged (and by themselves in `adapter/`), `metrics.jsonl` (a
-line for each step), `tensorboard/` (the same), and `first_batch.txt` (what the student read first);
-while training is unfinished also `checkpoint-N/`, from which it goes on exactly.
+line for each step), `tensorboard/` (the same), `first_batch.txt` (what the student read first) and,
+where texts are held back, `validation.jsonl` (their loss); while training is unfinished also
+`checkpoint-N/`, from which it goes on exactly.
 """
 
 from __future__ import annotations
@@ -22,17 +23,29 @@ from engrain import models, store
 from engrain.errors import UserError
 from engrain.progress import Progress
 from engrain.store import Artifact
-from engrain.train import adapter, checkpoints, first_batch, horizon, kernels, memory
+from engrain.train import (
+    adapter,
+    checkpoints,
+    first_batch,
+    horizon,
+    kernels,
+    long_run,
+    memory,
+    series,
+)
 from engrain.train.alarms import Alarms
 from engrain.train.arguments import arguments
 from engrain.train.chunked_loss import chunk_loss
 from engrain.train.data import Sequences, flattened, stacked, tokens_seen
+from engrain.train.job import Job
 from engrain.train.loop import METRICS, SealingTrainer, Watch, rows
 from engrain.train.optimizers import muon
+from engrain.train.series import Course, Series
 from engrain.train.settings import TrainingSettings
 from engrain.train.student import Student, load_config, load_student, save_student
 from engrain.train.throughput import Meter, flops_per_token, peak
 from engrain.train.trackers import TENSORBOARD, Board
+from engrain.train.validation import VALIDATION, Validation
 
 
 def train(
@@ -43,36 +56,93 @@ def train(
     *,
     seed: int,
     progress: Progress,
+    place: Series | None = None,
+    held_back: Mapping[str, Artifact] | None = None,
 ) -> Artifact:
     """Train `student` (a folder or hub name) on the mixture; `out` becomes its checkpoint.
 
     An interrupted training goes on from its last checkpoint, and ends as if it had not been
     interrupted. Raises UserError where student, mixture, settings and machine do not fit, where it
     shows early that nothing can be learned, and where memory or the disk is full.
+
+    Args:
+        mixture: What is read; in a series, the largest.
+        student: Its tokenizer is the mixture's.
+        settings: The recipe's.
+        out: The checkpoint's folder.
+        seed: Of the run.
+        progress: Where it reports.
+        place: In a series that is cooled down from one long run; none: trained by itself.
+        held_back: Packed texts to read during the training, by the names in `validation.jsonl`;
+            where the settings want that.
     """
     _fits(mixture, student, settings)
     kernels.check(settings)
+    course = _course(mixture, settings, place)
+    held_back = held_back or {}
+    assert bool(held_back) == (settings.validation is not None), "nothing to read, or no reading"
+    readings = _every(mixture, settings) if held_back else 0
     identity = {**settings.identity(), "seed": seed}
+    if course is not None:
+        identity |= {"course": course.identity(), "readings": readings}
     inputs = {"mixture": mixture.fingerprint, "student": models.model_identity(student)}
+    inputs |= {f"held_back.{name}": packed.fingerprint for name, packed in held_back.items()}
 
     def build(directory: Path) -> Mapping[str, Any]:
         training = store.fingerprint({"settings": identity, "inputs": inputs})
-        sequences = Sequences(mixture.path, within_texts=settings.attention == "within_texts")
-        args = arguments(
-            settings, directory, seed=seed, steps=horizon.steps(settings, sequences.lengths)
+        job = Job(
+            mixture=mixture.path,
+            student=student,
+            settings=settings,
+            directory=directory,
+            seed=seed,
+            training=training,
+            resume=checkpoints.latest(directory, training),
+            course=course,
+            held_back={name: packed.path for name, packed in held_back.items()},
+            readings=readings,
         )
-        with models.quiet():
-            loaded = _loaded(student, settings, args, progress.say)
-            show = directory / first_batch.FIRST_BATCH
-            first_batch.show(show, sequences, loaded.tokenizer, progress.say)
-            counts = _trained(args, loaded, sequences, settings, directory, training, progress)
-            _save(loaded, directory)
+        if job.resume is None and place is not None and course is not None and course.leaves:
+            do = partial(perform, progress=progress)
+            start = long_run.reached(job, place.folder, inputs, do, progress.say)
+            long_run.begin(directory, start)
+            job = job.model_copy(update={"resume": start})
+        counts = perform(job, progress)
         checkpoints.clear(directory)
         return counts
 
     return store.run_stage(
         out, stage="train", settings=identity, inputs=inputs, build=build, say=progress.say
     )
+
+
+def perform(job: Job, progress: Progress) -> Mapping[str, Any]:
+    """Do a training, or what is left of it, and leave the student, or the long run's checkpoint."""
+    settings, course = job.settings, job.course
+    sequences = Sequences(job.mixture, within_texts=settings.attention == "within_texts")
+    steps = horizon.steps(settings, sequences.lengths) if course is None else course.steps
+    args = arguments(settings, job.directory, seed=job.seed, steps=steps, course=course)
+    with models.quiet():
+        loaded = _loaded(job.student, settings, args, progress.say)
+        show = job.directory / first_batch.FIRST_BATCH
+        first_batch.show(show, sequences, loaded.tokenizer, progress.say)
+        counts = _trained(args, loaded, sequences, job, progress)
+        if not job.is_long_run:
+            _save(loaded, job.directory)
+    return counts
+
+
+def _course(mixture: Artifact, settings: TrainingSettings, place: Series | None) -> Course | None:
+    if place is None:
+        return None
+    return series.course(settings, mixture.counts["sequences"], place.shares, place.share)
+
+
+def _every(mixture: Artifact, settings: TrainingSettings) -> int:
+    """Steps between two readings of what is held back: in a series the same for all."""
+    assert settings.validation is not None
+    steps = horizon.steps(settings, Sequences(mixture.path).lengths)
+    return max(1, round(settings.validation.every * steps))
 
 
 def _fits(mixture: Artifact, student: str, settings: TrainingSettings) -> None:
@@ -112,17 +182,15 @@ def _trained(
     args: TrainingArguments,
     student: Student,
     sequences: Sequences,
-    settings: TrainingSettings,
-    directory: Path,
-    training: str,
+    job: Job,
     progress: Progress,
 ) -> Mapping[str, Any]:
     """Train to the end; return what was counted."""
+    settings, directory = job.settings, job.directory
     tokens_at = partial(tokens_seen, sequences.lengths, settings.batch_sequences)
     total = tokens_at(args.max_steps)
-    resume = checkpoints.latest(directory, training)
-    if resume is not None:
-        progress.say(f"train: going on from {resume.name}")
+    if job.resume is not None:
+        progress.say(f"train: going on from {job.resume.name}")
     adapted = settings.lora and adapter.attach(student.model, settings.lora, seed=args.seed)
     meter = Meter(
         tokens_at,
@@ -138,36 +206,64 @@ def _trained(
         memory.explained(where, memory.advice(settings, args.per_device_train_batch_size)),
         progress.bar("train", total, "tokens") as bar,
     ):
-        watch = Watch(directory / METRICS, bar, save_every=settings.save_every, meter=meter)
+        watch = Watch(
+            directory / METRICS,
+            bar,
+            save_every=settings.save_every,
+            save_last=job.is_long_run,
+            meter=meter,
+        )
+        readings = _readings(job, student, args, meter)
         board = Board(directory / "tensorboard") if TENSORBOARD in settings.report_to else None
         # A lost training is stopped before its step is written down.
         alarms = Alarms(learning_rate=settings.learning_rate, lora=settings.lora is not None)
         trainer = SealingTrainer(
-            identity=training,
+            identity=job.training,
             meter=meter,
             model=adapted or student.model,
             args=args,
             train_dataset=sequences,
             data_collator=_collator(student),
-            callbacks=[alarms, watch, *([board] if board else [])],
+            callbacks=[alarms, watch, *readings, *([board] if board else [])],
             optimizers=(muon(student.model, settings, products=_products(args)), None),
         )
         try:
-            result = trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+            result = trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
         finally:
             watch.close()
             if board:
                 board.close()
-    if adapted:
+    if adapted and not job.is_long_run:
         adapter.merge(adapted, directory)
     return {
         "steps": result.global_step,
         "tokens": total,
+        # How many of them the long run read for it.
+        "shared_tokens": 0 if job.course is None else tokens_at(job.course.leaves),
         "parameters": student.model.num_parameters(),
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
         **_speed(directory / METRICS),
     }
+
+
+def _readings(
+    job: Job, student: Student, args: TrainingArguments, meter: Meter
+) -> list[Validation]:
+    if not job.readings:
+        return []
+    within = job.settings.attention == "within_texts"
+    return [
+        Validation(
+            job.directory / VALIDATION,
+            {name: Sequences(path, within_texts=within) for name, path in job.held_back.items()},
+            every=job.readings,
+            # The long run goes on: its readings are those of every student.
+            end=None if job.is_long_run else args.max_steps,
+            collate=_collator(student),
+            meter=meter,
+        )
+    ]
 
 
 def _collator(student: Student) -> Callable[[list[dict[str, torch.Tensor]]], dict[str, Any]]:
