@@ -163,7 +163,8 @@ def _budget(recipe: Recipe, share: float, parameters: int | None) -> BudgetPlan:
     with_replay = (
         synthetic / (1 - replay.share) if replay is not None and replay.source else synthetic
     )
-    trained = round(with_replay * recipe.training.epochs)
+    training = recipe.training
+    trained = training.tokens or round(with_replay * (training.epochs or 1))
     return BudgetPlan(
         share=share,
         synthetic_tokens=synthetic,

@@ -58,8 +58,8 @@ def explained(where: str, advice: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _too_little(where, advice) from error
     except RuntimeError as error:
-        # torch's allocator on the host has no error of its own.
-        if "DefaultCPUAllocator" not in str(error):
+        # On the host, torch's allocator and safetensors' map have no error of their own.
+        if "DefaultCPUAllocator" not in str(error) and "Cannot allocate memory" not in str(error):
             raise
         raise _too_little(where, advice) from error
 

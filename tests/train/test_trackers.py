@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from engrain.errors import UserError
+from engrain.progress import Bar, Silent
+from engrain.train import trackers
+from engrain.train.run import train
+
+
+def board(folder: Path) -> EventAccumulator:
+    read = EventAccumulator(str(folder / "tensorboard"))
+    read.Reload()
+    return read
+
+
+def steps(folder: Path) -> list[int]:
+    return [event.step for event in board(folder).Scalars("train/loss")]
+
+
+def test_tensorboard_reads_the_metrics_of_every_step(trained):
+    rows = [json.loads(row) for row in (trained.path / "metrics.jsonl").read_text().splitlines()]
+    for name in ("loss", "learning_rate", "tokens_per_second"):
+        events = board(trained.path).Scalars(f"train/{name}")
+        assert [event.step for event in events] == [row["step"] for row in rows]
+        assert [event.value for event in events] == pytest.approx([row[name] for row in rows])
+
+
+def test_steps_that_are_trained_again_stand_there_once(mixture, student, settings, tmp_path):
+    class SevenSteps(Silent):
+        @contextmanager
+        def bar(self, label: str, total: int, unit: str) -> Iterator[Bar]:
+            class Counting:
+                steps = 0
+
+                def advance(self, amount: int = 1, *, note: str = "") -> None:
+                    self.steps += bool(note)
+                    if self.steps == 7:
+                        raise KeyboardInterrupt
+
+            yield Counting()
+
+    # Checkpoints at the first step only, so that steps 2 to 6 are trained twice.
+    often = settings.model_copy(update={"save_every": 0.0})
+    with pytest.raises(KeyboardInterrupt):
+        train(mixture, student, often, tmp_path, seed=0, progress=SevenSteps())
+    train(mixture, student, settings, tmp_path, seed=0, progress=Silent())
+    assert steps(tmp_path) == list(range(1, 15))
+
+
+def test_a_training_without_trackers_writes_none(mixture, student, settings, tmp_path):
+    quiet = settings.model_copy(update={"report_to": (), "epochs": 1})
+    train(mixture, student, quiet, tmp_path, seed=0, progress=Silent())
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_tracker_that_nobody_knows_or_has_is_refused(monkeypatch):
+    with pytest.raises(UserError, match=r"names 'tensorbord'; the trackers are .*trackio, wandb"):
+        trackers.others(("tensorbord",))
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"'wandb', which is not installed; run: pip install wandb"):
+        trackers.others(("tensorboard", "wandb"))
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    assert trackers.others(("tensorboard", "wandb", "trackio")) == ["wandb", "trackio"]
