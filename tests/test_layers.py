@@ -17,7 +17,7 @@ LAYERS = (
     ("artifacts", "models"),
     ("backends", "retrieve"),
     (*STAGES, "testbed"),
-    ("recipe",),
+    ("recipe", "splits"),
     ("pipeline", "planning"),
     ("cli",),
     ("__main__",),

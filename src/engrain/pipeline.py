@@ -9,28 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engrain.artifacts import (
-    DOCUMENTS,
-    DOCUMENTS_FINGERPRINT,
-    KEPT,
-    QUESTIONS,
-    TEXTS_FINGERPRINT,
-    documents,
-    documents_fingerprint,
-    fingerprint_texts,
-    texts,
+    texts_fingerprint,
 )
 from engrain.backends.base import Backend
 from engrain.backends.settings import GeneratorSettings
-from engrain.errors import UserError
+from engrain.mix.settings import MixtureSettings
 from engrain.models import load_tokenizer, model_identity
 from engrain.progress import Progress
 from engrain.recipe import TESTBED_STUDENT, Recipe, dump
-from engrain.records import ARMS, ArmName, Document, Question, SyntheticText
-from engrain.store import Artifact, locked, run_stage, write_rows, write_text
+from engrain.records import ARMS, ArmName
+from engrain.splits import parted, split
+from engrain.store import Artifact, locked, run_stage, write_text
+from engrain.train.series import Series
 
 # Every stage is imported where it runs: torch, transformers, openai and matplotlib take seconds to
 # load, and a run that stops earlier need not wait for them.
@@ -42,8 +37,18 @@ SYNTHETIC = "synthetic"
 """In the run's folder: the artifact of the synthesis, with its ledger."""
 RECIPE_FILE = "recipe.yaml"
 """In the run's folder: the recipe it was last run with, every setting spelt out."""
+SYNTHETIC_TOKENS = "synthetic_tokens"
 # The reader batches 64 prompts of similar length; from several batches' worth it can choose.
 _READER_CONCURRENCY = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """Synthetic texts that are read during training, and those that are left to train on."""
+
+    rest: Artifact
+    packed: Mapping[str, Artifact]
+    """What is read, packed like a mixture, by kind."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +60,10 @@ class RunResult:
     synthetic: Artifact | None = None
     held_out: Artifact | None = None
     """Without questions of its own: the split that stands in for corpus and synthetic texts."""
+    held_back: HeldBack | None = None
+    """Where the student is validated during training."""
     mixtures: dict[str, Artifact] = field(default_factory=dict)
+    """Of a series that is cooled down, the largest alone."""
     checkpoints: dict[str, Artifact] = field(default_factory=dict)
     attempts: dict[str, Artifact] = field(default_factory=dict)
     """By label, and `untrained`."""
@@ -99,6 +107,8 @@ class _Run:
             result.held_out = self.hold_out(result.corpus, result.synthetic)
         if "evaluate" in self.wanted:
             self.evaluate_untrained(result)
+        if self.recipe.training.validation is not None:
+            result.held_back = self.hold_back(result)
         for share in self.recipe.scaling.budgets:
             self.budget(result, share)
         result.notes = notes(self.recipe, result)
@@ -140,17 +150,62 @@ class _Run:
             stage="held_out",
             settings=settings,
             inputs={"corpus": corpus.fingerprint, "synthetic": synthetic.fingerprint},
-            build=lambda directory: _split(corpus, synthetic, directory, settings),
+            build=lambda directory: split(corpus, synthetic, directory, settings),
             say=self.progress.say,
         )
+
+    def hold_back(self, result: RunResult) -> HeldBack:
+        """Part the texts that are read during training from those that are trained on."""
+        assert result.synthetic is not None
+        synthetic = result.held_out or result.synthetic
+        folder = self.out / "held_back"
+        wanted = self.recipe.training.validation
+        assert wanted is not None
+        settings = {"share": wanted.share, "at_most": wanted.at_most, "seed": self.recipe.seed}
+        made = [
+            run_stage(
+                folder / part,
+                stage="held_back",
+                settings={**settings, "part": part},
+                inputs={"texts": texts_fingerprint(synthetic)},
+                build=partial(parted, synthetic, part, wanted, self.recipe.seed),
+                say=self.progress.say,
+            )
+            for part in ("texts", "rest")
+        ]
+        packed = {}
+        for kind, ratio in (("qa", "1:0"), ("documents", "0:1")):
+            if made[0].counts[kind]:
+                alone = {"qa_to_documents": ratio, "replay": None}
+                settings_of_kind = self.recipe.mixture.model_copy(update=alone)
+                packed[kind] = self.mix(
+                    result, made[0], settings_of_kind, share=1.0, out=folder / kind
+                )
+        return HeldBack(rest=made[1], packed=packed)
 
     def budget(self, result: RunResult, share: float) -> None:
         """Mix, train and evaluate at one budget."""
         label = f"{share:g}"
-        result.mixtures[label] = mixture = self.mix(result, share, label)
+        cooled = self.recipe.scaling.method == "cooldown"
+        # A series that is cooled down reads the beginning of its largest mixture.
+        largest = max(self.recipe.scaling.budgets)
+        mixed = largest if cooled else share
+        mixture = result.mixtures.get(f"{mixed:g}") or self.mix(
+            result,
+            result.held_back.rest if result.held_back else result.held_out or result.synthetic,
+            self.recipe.mixture,
+            share=mixed,
+            out=self.out / "mixture" / f"{mixed:g}",
+        )
+        result.mixtures[f"{mixed:g}"] = mixture
         if "train" not in self.wanted:
             return
-        result.checkpoints[label] = checkpoint = self.train(mixture, label)
+        place = None
+        if cooled:
+            shares = tuple(own / largest for own in self.recipe.scaling.budgets)
+            place = Series(shares=shares, share=share / largest, folder=self.out / "long_run")
+        checkpoint = self.train(result, mixture, place, label)
+        result.checkpoints[label] = checkpoint
         if "evaluate" not in self.wanted:
             return
         arms = self.arms("trained", "trained+rag")
@@ -161,27 +216,36 @@ class _Run:
                 model=str(checkpoint.path),
                 identity=checkpoint.fingerprint,
                 label=label,
-                budget=mixture.counts["synthetic_tokens"],
+                budget=_budget(mixture, checkpoint) if cooled else mixture.counts[SYNTHETIC_TOKENS],
             )
 
-    def mix(self, result: RunResult, share: float, label: str) -> Artifact:
+    def mix(
+        self,
+        result: RunResult,
+        synthetic: Artifact | None,
+        settings: MixtureSettings,
+        *,
+        share: float,
+        out: Path,
+    ) -> Artifact:
         from engrain.mix.run import mix
 
-        synthetic = result.held_out or result.synthetic
         assert synthetic is not None
         return mix(
             synthetic,
             result.held_out or result.corpus,
-            self.recipe.mixture,
+            settings,
             self.recipe.student.path,
-            self.out / "mixture" / label,
+            out,
             share=share,
             sequence_length=self.recipe.training.sequence_length,
             seed=self.recipe.seed,
             progress=self.progress,
         )
 
-    def train(self, mixture: Artifact, label: str) -> Artifact:
+    def train(
+        self, result: RunResult, mixture: Artifact, place: Series | None, label: str
+    ) -> Artifact:
         from engrain.train.run import train
 
         recipe = self.recipe
@@ -192,6 +256,8 @@ class _Run:
             self.out / "checkpoint" / label,
             seed=recipe.seed,
             progress=self.progress,
+            place=place,
+            held_back=result.held_back.packed if result.held_back else None,
         )
 
     def evaluate_untrained(self, result: RunResult) -> None:
@@ -343,41 +409,10 @@ def check_student(student: str) -> None:
     load_tokenizer(student)
 
 
-def _split(
-    corpus: Artifact, synthetic: Artifact, directory: Path, settings: Mapping[str, float | int]
-) -> Mapping[str, int | str]:
-    """Write a corpus with held-out synthetic questions, and the synthetic texts without them."""
-    from engrain.evaluate.heldout import held_out
-
-    everything = list(texts(synthetic))
-    questions, excluded = held_out(
-        everything,
-        share=settings["share"],
-        at_most=int(settings["at_most"]),
-        seed=int(settings["seed"]),
-    )
-    if not questions:
-        raise UserError(
-            "the recipe brings no questions, and none can be held out: no document has two "
-            "question-answer pairs with short answers; give questions.path, or a larger "
-            "synthesis.budget"
-        )
-    write_rows(directory / DOCUMENTS, Document, documents(corpus))
-    write_rows(directory / QUESTIONS, Question, questions)
-    kept = [text for text in everything if text.id not in excluded]
-    for method in sorted({text.method for text in everything}):
-        write_rows(
-            directory / KEPT / f"{method}.parquet",
-            SyntheticText,
-            (text for text in kept if text.method == method),
-        )
-    return {
-        "questions": len(questions),
-        "texts": len(kept),
-        "left_out": len(excluded),
-        DOCUMENTS_FINGERPRINT: documents_fingerprint(corpus),
-        TEXTS_FINGERPRINT: fingerprint_texts(kept),
-    }
+def _budget(mixture: Artifact, checkpoint: Artifact) -> int:
+    """Synthetic tokens of a mixture's beginning: it holds its shares in every stretch."""
+    share = checkpoint.counts["tokens"] / mixture.counts["tokens"]
+    return round(int(mixture.counts[SYNTHETIC_TOKENS]) * float(share))
 
 
 def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:

@@ -164,7 +164,12 @@ def _budget(recipe: Recipe, share: float, parameters: int | None) -> BudgetPlan:
         synthetic / (1 - replay.share) if replay is not None and replay.source else synthetic
     )
     training = recipe.training
-    trained = training.tokens or round(with_replay * (training.epochs or 1))
+    new = 1.0
+    if recipe.scaling.method == "cooldown":
+        smaller = max((own for own in recipe.scaling.budgets if own < share), default=0.0)
+        # The long run goes on from where the next smaller budget left it.
+        new -= smaller * (1 - training.decay) / share
+    trained = training.tokens or round(with_replay * new * (training.epochs or 1))
     return BudgetPlan(
         share=share,
         synthetic_tokens=synthetic,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from engrain.settings import Settings
 from engrain.train.series import Course
 from engrain.train.settings import TrainingSettings
@@ -25,7 +27,7 @@ class Job(Settings):
     """The checkpoint from which all of them go on."""
     course: Course | None = None
     """Its steps, where the settings alone do not say them."""
-    held_back: dict[str, Path] = {}
+    held_back: dict[str, Path] = Field(default_factory=dict)
     """Folders of packed texts that are read during the training, by name."""
     readings: int = 0
     """Steps between two of these readings; 0: none."""

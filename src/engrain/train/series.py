@@ -57,7 +57,9 @@ class Course(Settings):
         return Course(steps=self.leaves, warmup=self.warmup, decay=0)
 
 
-def course(settings: TrainingSettings, sequences: int, shares: Sequence[float], at: float) -> Course:
+def course(
+    settings: TrainingSettings, sequences: int, shares: Sequence[float], at: float
+) -> Course:
     """The course of the student at share `at` of a mixture of so many sequences.
 
     All warm up as long as the smallest would alone. Raises UserError where two would end at the
