@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import engrain.pipeline as pipeline
@@ -176,6 +177,48 @@ def test_a_run_leaves_every_artifact_and_a_second_run_asks_for_nothing(
     assert sum("already done" in line for line in spoken) == len(ARTIFACTS)
 
 
+def test_a_cooled_series_reads_one_mixture_and_every_student_what_was_held_back(
+    tmp_path, library, student, generator, url
+):
+    raw = settings(library, student, url)
+    wanted = {"schedule": "wsd", "batch_sequences": 2, "validation": {"every": 0.5}}
+    raw["training"] |= wanted
+    raw["scaling"] |= {"method": "cooldown"}
+    recipe = made(raw)
+    result = pipeline.run(recipe, tmp_path, progress=Silent())
+    assert list(result.mixtures) == ["1"] and list(result.checkpoints) == ["0.5", "1"]
+    mixture, half = result.mixtures["1"], result.checkpoints["0.5"]
+    budgets = [result.attempts[label].settings["budget"] for label in ("0.5", "1")]
+    assert budgets[1] == mixture.counts["synthetic_tokens"]
+    assert budgets[0] / budgets[1] == pytest.approx(
+        half.counts["tokens"] / mixture.counts["tokens"], abs=1e-3
+    )
+    assert result.held_back is not None and result.synthetic is not None
+    rest = {text.id for text in texts(result.held_back.rest)}
+    read = set()
+    for packed in result.held_back.packed.values():
+        table = sequences(packed.path)
+        read |= {id for ids in table["texts"].to_pylist() for id in ids}
+    assert read and not read & rest
+    trained = {id for ids in sequences(mixture.path)["texts"].to_pylist() for id in ids}
+    assert trained <= rest | {id for id in trained if id.startswith("replay/")}
+    assert {text.id for text in texts(result.synthetic)} >= read | rest
+    for label in ("0.5", "1"):
+        lines = (tmp_path / "checkpoint" / label / "validation.jsonl").read_text().splitlines()
+        assert {"qa", "documents"} == set(json.loads(lines[-1])["loss"])
+
+    spoken: list[str] = []
+    pipeline.run(recipe, tmp_path, progress=Said(spoken))
+    done = [line.split(":")[0] for line in spoken if "already done" in line]
+    assert done.count("train") == 2 and "long_run" not in done
+    assert not [line for line in spoken if "other settings" in line]
+
+
+def sequences(folder: Path) -> pa.Table:
+    with pa.memory_map(str(folder / "sequences.arrow")) as file:
+        return pa.ipc.open_stream(file).read_all()
+
+
 def test_other_questions_redo_the_evaluation_and_not_the_training(
     tmp_path, library, student, generator, url
 ):
@@ -305,6 +348,19 @@ def test_the_plan_asks_nobody_and_counts_everything(library, student, generator,
     full = made_plan.budgets[-1]
     assert full.flops == 6 * made_plan.parameters * full.trained_tokens
     assert any(f"the tokenizer of '{student.name}'" in line for line in made_plan.assumptions)
+
+
+def test_the_plan_of_a_cooled_series_counts_the_long_run_once(library, student, url):
+    raw = settings(library, student, url, scaling={"budgets": ["1/4", "1/2", 1]})
+    raw["mixture"] = {"replay": None}
+    raw["training"] |= {"schedule": "wsd", "decay": 0.2}
+    separate = plan(made(raw), progress=Silent())
+    raw["scaling"]["method"] = "cooldown"
+    cooled = plan(made(raw), progress=Silent())
+    assert [budget.trained_tokens for budget in separate.budgets] == [1500, 3000, 6000]
+    # The long run's 0.8 x 6,000, and a fifth of every budget.
+    assert sum(budget.trained_tokens for budget in cooled.budgets) == 4800 + 2100
+    assert cooled.budgets[0].trained_tokens == 1500
 
 
 def environment() -> dict[str, str]:
