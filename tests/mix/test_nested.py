@@ -17,7 +17,7 @@ def items(component: str, count: int, draw: Random) -> list[Item]:
 
 
 @pytest.mark.parametrize("share", [1 / 8, 1 / 2])
-def test_the_beginning_of_the_largest_mixture_is_the_smaller_budgets_mixture(share):
+def test_the_largest_mixture_begins_with_the_smaller_budgets_but_for_a_few_texts(share):
     draw = Random(0)
     components = {name: items(name, 2000, draw) for name in ("qa", "documents")}
     orders = {name: seeded_order(texts, seed=0) for name, texts in components.items()}
@@ -34,6 +34,7 @@ def test_the_beginning_of_the_largest_mixture_is_the_smaller_budgets_mixture(sha
             seen[piece.item.id] += piece.length
             tokens[piece.item.component] += piece.length
     assert tokens["qa"] / tokens.total() == pytest.approx(0.5, abs=2e-3)
-    common = sum((seen & wanted).values())
-    assert common / wanted.total() > 0.98
-    assert common / seen.total() > 0.98
+    # Packing looks ahead for what fills a sequence, so some texts come early, and others late.
+    moved = wanted - seen
+    assert len(moved) < 50, len(moved)
+    assert (seen - wanted).total() < 50 * 300
