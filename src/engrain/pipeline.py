@@ -315,7 +315,12 @@ class _Run:
         attempts = list(result.attempts.values())
         mixtures = list(result.mixtures.values())
         result.findings = analyze(
-            attempts, result.synthetic, mixtures, self.out / "findings", progress=self.progress
+            attempts,
+            result.synthetic,
+            mixtures,
+            self.out / "findings",
+            progress=self.progress,
+            checkpoints=list(result.checkpoints.values()),
         )
         if "report" not in self.wanted:
             return

@@ -237,6 +237,7 @@ def _trained(
         adapter.merge(adapted, directory)
     return {
         "steps": result.global_step,
+        "method": "separate" if job.course is None else "cooldown",
         "tokens": total,
         # How many of them the long run read for it.
         "shared_tokens": 0 if job.course is None else tokens_at(job.course.leaves),
