@@ -90,12 +90,12 @@ def _compared(scratch: Path, tokens: int, documents: int, seed: int) -> Iterator
 
 
 def _recipe(scratch: Path, method: str, tokens: int, seed: int) -> Recipe:
-    training: dict[str, Any] = dict(SETTINGS["training"])  # type: ignore[call-overload]
+    demo: dict[str, Any] = {**SETTINGS}
     raw = {
-        **SETTINGS,
+        **demo,
         "seed": seed,
-        "synthesis": {**SETTINGS["synthesis"], "budget": {"tokens": tokens}},  # type: ignore[dict-item]
-        "training": {**training, "schedule": "wsd", "validation": {}},
+        "synthesis": {**demo["synthesis"], "budget": {"tokens": tokens}},
+        "training": {**demo["training"], "schedule": "wsd", "validation": {}},
         "evaluation": {"arms": ["trained"], "form": "short_answer", "max_tokens": 48},
         "scaling": {"budgets": list(BUDGETS), "method": method},
     }

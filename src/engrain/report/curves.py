@@ -124,8 +124,8 @@ def _range(losses: Sequence[float]) -> tuple[float, float, float]:
     spread = max(max(losses) - min(losses), 0.1)
     size = 10.0 ** math.floor(math.log10(spread / 4))
     step = next(size * times for times in (1, 2, 5, 10) if spread / (size * times) <= 5)
-    low = math.floor(min(losses) / step) * step
-    return low, low + math.ceil((max(losses) - low) / step + 1e-9) * step, step
+    low = math.floor(min(losses) / step + 1e-9) * step
+    return low, low + max(1, math.ceil((max(losses) - low) / step - 1e-9)) * step, step
 
 
 def _learned(row: Mapping[str, Any]) -> Learned:
