@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from engrain import recipe
 from engrain.errors import UserError
+from engrain.progress import Silent
+from engrain.train.run import train
 from engrain.train.settings import TrainingSettings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 RECIPE = """
 name: x
@@ -63,3 +68,19 @@ def test_what_only_says_how_fast_is_no_part_of_the_identity():
     )
     assert fast.identity() == TrainingSettings().identity()
     assert TrainingSettings(attention="within_texts").identity() != fast.identity()
+
+
+EXAMPLES = re.findall(r"```yaml\n(.+?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_page_on_training_train(example: str, mixture, student, tmp_path):
+    asked = recipe.parse(
+        RECIPE.removesuffix("training: ") + example, source="training.md", folder=Path()
+    ).training
+    small = {**asked.model_dump(), "sequence_length": 32, "batch_sequences": 8}
+    if asked.tokens:
+        small["tokens"] = 1000
+    settings = TrainingSettings(**small)
+    done = train(mixture, student, settings, tmp_path, seed=0, progress=Silent())
+    assert done.counts["tokens"] >= (settings.tokens or mixture.counts["tokens"])

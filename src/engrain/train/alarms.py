@@ -10,7 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from engrain.errors import UserError
 from engrain.train.adapter import updated_weights
@@ -29,22 +35,16 @@ _TENSORS, _NUMBERS = 8, 4096
 class Alarms(TrainerCallback):
     """Raises UserError as soon as it is clear that the training is lost."""
 
-    def __init__(self, *, learning_rate: float, lora: bool) -> None:
-        """Watch a training at this peak rate."""
-        self._rate, self._lora = learning_rate, lora
+    def __init__(self, model: PreTrainedModel, *, learning_rate: float, lora: bool) -> None:
+        """Watch a training of this model, adapters on it or not, at this peak rate."""
+        self._model, self._rate, self._lora = model, learning_rate, lora
         self._effective = 0
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Remember some weights."""
-        assert model is not None
-        self._before: list[torch.Tensor] | None = _some_weights(model, lora=self._lora)
+        self._before: list[torch.Tensor] | None = _some_weights(self._model, lora=self._lora)
 
     def on_log(
         self,
@@ -52,21 +52,19 @@ class Alarms(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, Any] | None = None,
-        model: nn.Module | None = None,
         **_: Any,
     ) -> None:
         """One step is done: Trainer logs each."""
         if logs is None or "loss" not in logs:
             return
-        assert model is not None
         loss, rate = float(logs["loss"]), float(logs["learning_rate"])
         _check_finite(loss, rate, state)
         if state.global_step == 1:
-            _check_guessing(loss, model)
+            _check_guessing(loss, self._model)
         self._effective += rate >= self._rate / 2
         last = state.global_step == state.max_steps
         if self._before is not None and (self._effective >= _STEPS or (last and self._effective)):
-            moved = _share_moved(self._before, _some_weights(model, lora=self._lora))
+            moved = _share_moved(self._before, _some_weights(self._model, lora=self._lora))
             if moved < _MOVED:
                 raise UserError(
                     f"{self._effective} steps at a learning rate of up to {rate:.3g} changed "
@@ -85,9 +83,8 @@ def _check_finite(loss: float, rate: float, state: TrainerState) -> None:
         )
 
 
-def _check_guessing(loss: float, model: nn.Module) -> None:
-    embeddings: Any = model
-    guessing = math.log(embeddings.get_input_embeddings().num_embeddings)
+def _check_guessing(loss: float, model: PreTrainedModel) -> None:
+    guessing = math.log(model.config.get_text_config().vocab_size)
     if loss > guessing + _MARGIN:
         raise UserError(
             f"the student reads its first batch worse than one that guesses (loss {loss:.1f}, "

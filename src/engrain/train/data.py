@@ -67,15 +67,7 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
 
     def attended(self) -> float:
         """The mean number of tokens that a token sees, itself among them."""
-        if self._segments is None:
-            runs = self.lengths
-        else:
-            runs = np.concatenate(
-                [
-                    np.diff(self._segments[index], append=length)
-                    for index, length in enumerate(self.lengths)
-                ]
-            )
+        runs = self.lengths if self._segments is None else self._segments.runs(self.lengths)
         return float((runs * (runs + 1)).sum() / 2 / runs.sum())
 
 
@@ -87,6 +79,13 @@ class _Lists:
         self._values = np.concatenate([part.flatten().to_numpy() for part in lists])
         sizes = np.concatenate([part.value_lengths().to_numpy() for part in lists])
         self._offsets = np.concatenate([[0], np.cumsum(sizes)])
+
+    def runs(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """From each number to the next one of its list, and from the last to the list's end."""
+        nexts = np.append(self._values[1:], 0).astype(np.int64)
+        nexts[self._offsets[1:] - 1] = ends
+        found: NDArray[np.int64] = nexts - self._values
+        return found
 
     def __getitem__(self, index: int) -> NDArray[np.int64]:
         part: NDArray[np.int64] = self._values[self._offsets[index] : self._offsets[index + 1]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,7 +26,7 @@ from transformers import (
 from engrain import models
 from engrain.errors import UserError
 from engrain.progress import Bar
-from engrain.train import checkpoints
+from engrain.train import checkpoints, disk
 from engrain.train.throughput import Meter
 
 METRICS = "metrics.jsonl"
@@ -112,8 +113,9 @@ class Watch(TrainerCallback):
             **read,
         }
         assert self._file is not None
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with disk.told(self._path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         note = f"loss {logs['loss']:.3f}, {read['tokens_per_second']:,.0f} tokens/s"
         if read["mfu"] is not None:
             note += f", {read['mfu']:.0%} MFU"
@@ -135,7 +137,8 @@ class Watch(TrainerCallback):
     def close(self) -> None:
         """End the metrics file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # What a full disk did not take was told when it was written.
+                self._file.close()
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -26,17 +26,22 @@ def check(config: PretrainedConfig, name: str, settings: TrainingSettings) -> No
 
     Before the weights are loaded: a host without memory kills the process without a word.
     """
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    except ValueError:
+        return  # loading says what is wrong with it
     parameters = model.num_parameters()
+    weights, states = 4, 0 if settings.lora else _STATES[settings.optimizer]
+    gradients = 0 if settings.lora else 4
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    trained = 4 if settings.lora else 4 + 4 + _STATES[settings.optimizer]
-    if torch.cuda.is_available():
-        states = 0 if settings.offload_optimizer else trained
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        _compare(name, parameters, max(states, 4), properties.total_memory, "the GPU")
-        trained = 4  # the host only loads it
-    _compare(name, parameters, trained, host, "this machine")
+    if not torch.cuda.is_available():
+        _compare(name, parameters, weights + gradients + states, host, "this machine")
+        return
+    offloaded = states if settings.offload_optimizer else 0
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    _compare(name, parameters, weights + gradients + states - offloaded, gpu, "the GPU")
+    _compare(name, parameters, max(weights, offloaded), host, "this machine")
 
 
 def _compare(name: str, parameters: int, each: int, there: int, where: str) -> None:

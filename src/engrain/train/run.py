@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,9 @@ def _loaded(
         student.model.set_attn_implementation(kernel)
     if settings.loss_in_chunks:
         chunk_loss(student.model, name)
-    return student
+    if settings.lora is None:
+        return student
+    return replace(student, adapted=adapter.attach(student.model, settings.lora, seed=args.seed))
 
 
 def _trained(
@@ -191,7 +194,6 @@ def _trained(
     total = tokens_at(args.max_steps)
     if job.resume is not None:
         progress.say(f"train: going on from {job.resume.name}")
-    adapted = settings.lora and adapter.attach(student.model, settings.lora, seed=args.seed)
     meter = Meter(
         tokens_at,
         flops=flops_per_token(student.model, attended=sequences.attended()),
@@ -216,11 +218,13 @@ def _trained(
         readings = _readings(job, student, args, meter)
         board = Board(directory / "tensorboard") if TENSORBOARD in settings.report_to else None
         # A lost training is stopped before its step is written down.
-        alarms = Alarms(learning_rate=settings.learning_rate, lora=settings.lora is not None)
+        alarms = Alarms(
+            student.model, learning_rate=settings.learning_rate, lora=settings.lora is not None
+        )
         trainer = SealingTrainer(
             identity=job.training,
             meter=meter,
-            model=adapted or student.model,
+            model=student.adapted or student.model,
             args=args,
             train_dataset=sequences,
             data_collator=_collator(student),
@@ -233,15 +237,13 @@ def _trained(
             watch.close()
             if board:
                 board.close()
-    if adapted and not job.is_long_run:
-        adapter.merge(adapted, directory)
     return {
         "steps": result.global_step,
         "method": "separate" if job.course is None else "cooldown",
         "tokens": total,
         # How many of them the long run read for it.
         "shared_tokens": 0 if job.course is None else tokens_at(job.course.leaves),
-        "parameters": student.model.num_parameters(),
+        "parameters": student.parameters,
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
         **_speed(directory / METRICS),
@@ -288,6 +290,8 @@ def _speed(metrics: Path) -> dict[str, Any]:
 
 def _save(student: Student, directory: Path) -> None:
     try:
+        if student.adapted is not None:
+            adapter.merge(student.adapted, directory)
         save_student(student, str(directory))
     except (OSError, SafetensorError) as error:
         raise UserError(

@@ -6,7 +6,7 @@ Knows models and tokenizers; knows nothing of optimisers or files of the run.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +21,9 @@ from transformers import (
 from engrain import models
 from engrain.errors import UserError
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 
 @dataclass(frozen=True, slots=True)
 class Student:
@@ -33,6 +36,10 @@ class Student:
     """The one it came in, and is saved in."""
     use_cache: bool
     """Off while it trains; a saved model without it would write slowly."""
+    parameters: int
+    """Numbers in its weights, adapters not counted."""
+    adapted: PeftModel | None = None
+    """The model with the adapters that are trained in place of its weights, if any are."""
 
 
 def load_student(name: str, sequence_length: int) -> Student:
@@ -62,7 +69,8 @@ def load_student(name: str, sequence_length: int) -> Student:
         )
     _stop_at_end(model, tokenizer)
     dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
-    return Student(model, tokenizer, dtype, bool(getattr(config, "use_cache", True)))
+    use_cache = bool(getattr(config, "use_cache", True))
+    return Student(model, tokenizer, dtype, use_cache, model.num_parameters())
 
 
 def save_student(student: Student, folder: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from engrain.errors import UserError
+from engrain.train import disk
 
 TENSORBOARD = "tensorboard"
 _PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"}
@@ -21,7 +25,8 @@ _PACKAGES = {"comet_ml": "comet_ml", "azure_ml": "azureml", "dvclive": "dvclive"
 def others(names: tuple[str, ...]) -> list[str]:
     """The trackers that are left to transformers.
 
-    Raises UserError for a name that it does not know, and for one whose package is missing.
+    Raises UserError for a name that it does not know, for one whose package is missing, and for
+    one that would ask for a key.
     """
     wanted = [name for name in names if name != TENSORBOARD]
     for name in wanted:
@@ -34,7 +39,20 @@ def others(names: tuple[str, ...]) -> list[str]:
                 f"training.report_to names {name!r}, which is not installed; "
                 f"run: pip install {package.replace('_', '-')}, or leave it out"
             )
+    if "wandb" in wanted:
+        _check_wandb()
     return wanted
+
+
+def _check_wandb() -> None:
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return
+    wandb: Any = import_module("wandb")
+    if wandb.api.api_key is None:
+        raise UserError(
+            "training.report_to names 'wandb', and it has no key; run `wandb login`, set "
+            "WANDB_API_KEY, or set WANDB_MODE=offline to keep its files here"
+        )
 
 
 class Board(TrainerCallback):
@@ -53,6 +71,8 @@ class Board(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Open a file; the steps that are trained again after a checkpoint are taken back."""
+        if not state.is_world_process_zero:
+            return
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -74,18 +94,22 @@ class Board(TrainerCallback):
         **_: Any,
     ) -> None:
         """One step is done."""
+        if self._writer is None:
+            return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 
-        for name, value in (logs or {}).items():
-            if isinstance(value, (int, float)):
+        numbers = {name: v for name, v in (logs or {}).items() if isinstance(v, (int, float))}
+        with disk.told(self._folder):
+            for name, value in numbers.items():
                 self._write(Event(summary=scalar(f"train/{name}", value), step=state.global_step))
-        self._writer.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Close the file, however the training ended."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # What a full disk did not take was told when it was written.
+                self._writer.close()
 
     def _write(self, event: Any) -> None:
         event.wall_time = time.time()
