@@ -58,8 +58,8 @@ class ScalingSettings(Settings):
     """Shares of all synthetic tokens, also as `1/4`; a smaller mixture is part of a larger one."""
     method: Literal["separate", "cooldown"] = "separate"
     """`separate`: each student is trained by itself, on its own mixture. `cooldown`: one long run
-    over the largest mixture, which each student leaves at its budget to be cooled down: two thirds
-    of the tokens or fewer. It needs `training.schedule` `wsd` and one epoch."""
+    reads the largest mixture, and each student leaves it at its budget to be cooled down; needs
+    `training.schedule` `wsd`, whose `decay` is the cool-down's share of a budget, and one epoch."""
 
     @field_validator("budgets")
     @classmethod
