@@ -17,7 +17,7 @@ LAYERS = (
     ("artifacts", "models", "runs"),
     ("backends", "retrieve"),
     (*STAGES, "testbed"),
-    ("recipe",),
+    ("recipe", "splits", "generators"),
     ("pipeline", "planning"),
     ("export", "asking"),
     ("cli",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -18,14 +17,13 @@ import pyarrow as pa
 import pytest
 
 import engrain.pipeline as pipeline
-from engrain.artifacts import DOCUMENTS, KEPT, QUESTIONS, attempts, questions, texts
+from engrain.artifacts import attempts, questions, texts
 from engrain.backends.base import Reply, Request
 from engrain.errors import UserError
 from engrain.planning import plan
 from engrain.progress import Silent
 from engrain.recipe import Recipe, validate
-from engrain.records import Document, Question, SyntheticText
-from engrain.store import Artifact, fingerprint, load, locked, read_rows, run_stage, write_rows
+from engrain.store import load, locked
 from engrain.testbed import world
 from engrain.testbed.server import Faults, serving
 from engrain.testbed.writer import Writer
@@ -179,6 +177,48 @@ def test_a_run_leaves_every_artifact_and_a_second_run_asks_for_nothing(
     assert sum("already done" in line for line in spoken) == len(ARTIFACTS)
 
 
+def test_a_cooled_series_reads_one_mixture_and_every_student_what_was_held_back(
+    tmp_path, library, student, generator, url
+):
+    raw = settings(library, student, url)
+    wanted = {"schedule": "wsd", "batch_sequences": 2, "validation": {"every": 0.5}}
+    raw["training"] |= wanted
+    raw["scaling"] |= {"method": "cooldown"}
+    recipe = made(raw)
+    result = pipeline.run(recipe, tmp_path, progress=Silent())
+    assert list(result.mixtures) == ["1"] and list(result.checkpoints) == ["0.5", "1"]
+    mixture, half = result.mixtures["1"], result.checkpoints["0.5"]
+    budgets = [result.attempts[label].settings["budget"] for label in ("0.5", "1")]
+    assert budgets[1] == mixture.counts["synthetic_tokens"]
+    assert budgets[0] / budgets[1] == pytest.approx(
+        half.counts["tokens"] / mixture.counts["tokens"], abs=1e-3
+    )
+    assert result.held_back is not None and result.synthetic is not None
+    rest = {text.id for text in texts(result.held_back.rest)}
+    read = set()
+    for packed in result.held_back.packed.values():
+        table = sequences(packed.path)
+        read |= {id for ids in table["texts"].to_pylist() for id in ids}
+    assert read and not read & rest
+    trained = {id for ids in sequences(mixture.path)["texts"].to_pylist() for id in ids}
+    assert trained <= rest | {id for id in trained if id.startswith("replay/")}
+    assert {text.id for text in texts(result.synthetic)} >= read | rest
+    for label in ("0.5", "1"):
+        lines = (tmp_path / "checkpoint" / label / "validation.jsonl").read_text().splitlines()
+        assert {"qa", "documents"} == set(json.loads(lines[-1])["loss"])
+
+    spoken: list[str] = []
+    pipeline.run(recipe, tmp_path, progress=Said(spoken))
+    done = [line.split(":")[0] for line in spoken if "already done" in line]
+    assert done.count("train") == 2 and "long_run" not in done
+    assert not [line for line in spoken if "other settings" in line]
+
+
+def sequences(folder: Path) -> pa.Table:
+    with pa.memory_map(str(folder / "sequences.arrow")) as file:
+        return pa.ipc.open_stream(file).read_all()
+
+
 def test_other_questions_redo_the_evaluation_and_not_the_training(
     tmp_path, library, student, generator, url
 ):
@@ -310,6 +350,19 @@ def test_the_plan_asks_nobody_and_counts_everything(library, student, generator,
     assert any(f"the tokenizer of '{student.name}'" in line for line in made_plan.assumptions)
 
 
+def test_the_plan_of_a_cooled_series_counts_the_long_run_once(library, student, url):
+    raw = settings(library, student, url, scaling={"budgets": ["1/4", "1/2", 1]})
+    raw["mixture"] = {"replay": None}
+    raw["training"] |= {"schedule": "wsd", "decay": 0.2}
+    separate = plan(made(raw), progress=Silent())
+    raw["scaling"]["method"] = "cooldown"
+    cooled = plan(made(raw), progress=Silent())
+    assert [budget.trained_tokens for budget in separate.budgets] == [1500, 3000, 6000]
+    # The long run's 0.8 x 6,000, and a fifth of every budget.
+    assert sum(budget.trained_tokens for budget in cooled.budgets) == 4800 + 2100
+    assert cooled.budgets[0].trained_tokens == 1500
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
@@ -387,86 +440,6 @@ def test_an_interrupted_run_continues_and_asks_again_for_nothing_that_was_answer
     finished = load(tmp_path / "run" / "report")
     assert finished is not None and finished.fingerprint == whole.report.fingerprint
     assert "Report: " in done.stdout and "accuracy" in done.stdout
-
-
-def written(folder: Path, pairs: int) -> tuple[Artifact, Artifact]:
-    """A corpus of ten documents without questions, and synthetic texts about it by two methods."""
-    rows = [
-        SyntheticText(
-            id=fingerprint([method, number]),
-            document_id=f"d{number % 10}",
-            kind="qa" if method == "qa" else "document",
-            method=method,
-            text=f"Baker {number} was born in Oslo. " * 3,
-            question=f"Where was baker {number} born?" if method == "qa" else "",
-            answer="Oslo" if method == "qa" else "",
-            focus="" if method == "qa" else f"Where was baker {number} born?",
-            request_id="r",
-            tokens=10,
-        )
-        for method in ("rewrite", "qa")
-        for number in range(pairs)
-    ]
-
-    def corpus(out: Path) -> dict[str, int]:
-        documents = [
-            Document(id=f"d{n}", title=f"Story {n}", source=f"{n}.txt", text="Oslo.", sha256="")
-            for n in range(10)
-        ]
-        write_rows(out / DOCUMENTS, Document, documents)
-        write_rows(out / QUESTIONS, Question, [])
-        return {"questions": 0}
-
-    def synthetic(out: Path) -> dict[str, int]:
-        for method in ("rewrite", "qa"):
-            own = [row for row in rows if row.method == method]
-            write_rows(out / KEPT / f"{method}.parquet", SyntheticText, own)
-        return {}
-
-    def make(stage: str, build: Callable[[Path], dict[str, int]]) -> Artifact:
-        return run_stage(
-            folder / stage, stage=stage, settings={}, inputs={}, build=build, say=lambda line: None
-        )
-
-    return make("corpus", corpus), make("synthesize", synthetic)
-
-
-HELD_OUT = {"share": 0.2, "at_most": 30, "seed": 1}
-
-
-def test_what_is_held_out_and_what_is_left_is_what_it_always_was(tmp_path):
-    corpus, synthetic = written(tmp_path, 400)
-    out = tmp_path / "held_out"
-    stale = out / KEPT / "spa.parquet"
-    write_rows(stale, SyntheticText, list(texts(synthetic))[:1])
-    counts = pipeline._split(corpus, synthetic, out, HELD_OUT)
-    assert not stale.exists()
-    held = list(read_rows(out / QUESTIONS, Question))
-    assert (counts["questions"], counts["texts"], counts["left_out"]) == (30, 740, 60)
-    assert counts["texts_fingerprint"] == "54604a1cb26b5700"
-    assert fingerprint([fingerprint(question) for question in held]) == "1d6027b771430a6e"
-
-
-def test_no_more_than_some_texts_are_held_at_a_time_when_questions_are_held_out(
-    tmp_path, monkeypatch
-):
-    corpus, synthetic = written(tmp_path, 3000)
-    alive = []
-
-    def there() -> int:
-        return sum(type(each) is SyntheticText for each in gc.get_objects())
-
-    def watched(artifact: Artifact) -> Iterator[SyntheticText]:
-        for number, text in enumerate(texts(artifact)):
-            yield text
-            if number % 1000 == 999:
-                alive.append(there())
-
-    before = there()
-    monkeypatch.setattr(pipeline, "texts", watched)
-    pipeline._split(corpus, synthetic, tmp_path / "held_out", HELD_OUT)
-    assert len(alive) >= 12
-    assert max(alive) <= before + 10
 
 
 def test_pairs_of_another_run_are_mixed_in_without_this_runs_questions(

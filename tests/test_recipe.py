@@ -257,6 +257,17 @@ def test_numbers_that_no_library_or_planner_could_count_to_are_refused(sections,
     assert said in refusal(**sections)
 
 
+def test_a_series_is_cooled_down_only_from_a_constant_rate_over_one_epoch():
+    cooled: dict[str, Any] = {"budgets": ["1/4", 1], "method": "cooldown"}
+    said = refusal(scaling=cooled)
+    assert said.endswith("but training.schedule is 'cosine'; set it to 'wsd'")
+    said = refusal(scaling=cooled, training={"schedule": "wsd"})
+    assert said.endswith("but training.epochs is 2; set training.epochs to 1")
+    said = refusal(scaling=cooled, training={"schedule": "wsd", "tokens": "1M"})
+    assert said.endswith("but training.tokens is 1000000; set training.epochs to 1")
+    assert changed(scaling=cooled, training={"schedule": "wsd", "epochs": 1})
+
+
 def test_a_budget_in_money_without_a_price_is_refused_before_anything_is_read():
     budget = {"budget": {"tokens": 1, "usd": 2}}
     said = refusal(synthesis=budget)

@@ -7,33 +7,26 @@ the run's folder. Knows nothing of what a stage computes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engrain.artifacts import (
-    DOCUMENTS,
-    DOCUMENTS_FINGERPRINT,
-    KEPT,
-    QUESTIONS,
-    TEXTS_FINGERPRINT,
-    documents,
-    documents_fingerprint,
-    fingerprint_texts,
     questions,
-    texts,
-    texts_in,
+    texts_fingerprint,
 )
-from engrain.backends.base import Backend
-from engrain.backends.settings import GeneratorSettings
 from engrain.errors import UserError
+from engrain.generators import build_generator
+from engrain.mix.settings import MixtureSettings
 from engrain.models import load_tokenizer, model_identity
 from engrain.progress import Progress
 from engrain.recipe import TESTBED_STUDENT, Recipe, dump
-from engrain.records import ARMS, ArmName, Document, Question, SyntheticText
-from engrain.store import Artifact, RowWriter, load, locked, run_stage, write_rows, write_text
+from engrain.records import ARMS, ArmName
+from engrain.splits import parted, split
+from engrain.store import Artifact, load, locked, run_stage, write_text
+from engrain.train.series import Series
 
 # Every stage is imported where it runs: torch, transformers, openai and matplotlib take seconds to
 # load, and a run that stops earlier need not wait for them.
@@ -45,8 +38,18 @@ SYNTHETIC = "synthetic"
 """In the run's folder: the artifact of the synthesis, with its ledger."""
 RECIPE_FILE = "recipe.yaml"
 """In the run's folder: the recipe it was last run with, every setting spelt out."""
+COMPONENT_TOKENS = "component_tokens"
 # The reader batches 64 prompts of similar length; from several batches' worth it can choose.
 _READER_CONCURRENCY = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBack:
+    """Synthetic texts that are read during training, and those that are left to train on."""
+
+    rest: Artifact
+    packed: Mapping[str, Artifact]
+    """What is read, packed like a mixture, by kind."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +61,10 @@ class RunResult:
     synthetic: Artifact | None = None
     held_out: Artifact | None = None
     """Without questions of its own: the split that stands in for corpus and synthetic texts."""
+    held_back: HeldBack | None = None
+    """Where the student is validated during training."""
     mixtures: dict[str, Artifact] = field(default_factory=dict)
+    """Of a series that is cooled down, the largest alone."""
     checkpoints: dict[str, Artifact] = field(default_factory=dict)
     attempts: dict[str, Artifact] = field(default_factory=dict)
     """By label, and `untrained`."""
@@ -103,6 +109,8 @@ class _Run:
             result.held_out = self.hold_out(result.corpus, result.synthetic)
         if "evaluate" in self.wanted:
             self.evaluate_untrained(result)
+        if self.recipe.training.validation is not None:
+            result.held_back = self.hold_back(result)
         for share in self.recipe.scaling.budgets:
             self.budget(result, share)
         result.notes = notes(self.recipe, result)
@@ -144,17 +152,68 @@ class _Run:
             stage="held_out",
             settings=settings,
             inputs={"corpus": corpus.fingerprint, "synthetic": synthetic.fingerprint},
-            build=lambda directory: _split(corpus, synthetic, directory, settings),
+            build=lambda directory: split(corpus, synthetic, directory, settings),
             say=self.progress.say,
         )
+
+    def hold_back(self, result: RunResult) -> HeldBack:
+        """Part the texts that are read during training from those that are trained on."""
+        assert result.synthetic is not None
+        synthetic = result.held_out or result.synthetic
+        folder = self.out / "held_back"
+        wanted = self.recipe.training.validation
+        assert wanted is not None
+        settings = {"share": wanted.share, "at_most": wanted.at_most, "seed": self.recipe.seed}
+        made = [
+            run_stage(
+                folder / part,
+                stage="held_back",
+                settings={**settings, "part": part},
+                inputs={"texts": texts_fingerprint(synthetic)},
+                build=partial(parted, synthetic, part, wanted, self.recipe.seed),
+                say=self.progress.say,
+            )
+            for part in ("texts", "rest")
+        ]
+        packed = {}
+        for kind, ratio in (("qa", "1:0"), ("documents", "0:1")):
+            if made[0].counts[kind]:
+                alone = {
+                    "qa_to_documents": ratio,
+                    "components": (),
+                    "tokens": None,
+                    "order": "mixed",
+                    "replay": None,
+                }
+                settings_of_kind = self.recipe.mixture.model_copy(update=alone)
+                packed[kind] = self.mix(
+                    result, made[0], settings_of_kind, share=1.0, out=folder / kind
+                )
+        return HeldBack(rest=made[1], packed=packed)
 
     def budget(self, result: RunResult, share: float) -> None:
         """Mix, train and evaluate at one budget."""
         label = f"{share:g}"
-        result.mixtures[label] = mixture = self.mix(result, share, label)
+        cooled = self.recipe.scaling.method == "cooldown"
+        # A series that is cooled down reads the beginning of its largest mixture.
+        largest = max(self.recipe.scaling.budgets)
+        mixed = largest if cooled else share
+        mixture = result.mixtures.get(f"{mixed:g}") or self.mix(
+            result,
+            result.held_back.rest if result.held_back else result.held_out or result.synthetic,
+            self.recipe.mixture,
+            share=mixed,
+            out=self.out / "mixture" / f"{mixed:g}",
+        )
+        result.mixtures[f"{mixed:g}"] = mixture
         if "train" not in self.wanted:
             return
-        result.checkpoints[label] = checkpoint = self.train(mixture, label)
+        place = None
+        if cooled:
+            shares = tuple(own / largest for own in self.recipe.scaling.budgets)
+            place = Series(shares=shares, share=share / largest, folder=self.out / "long_run")
+        checkpoint = self.train(result, mixture, place, label)
+        result.checkpoints[label] = checkpoint
         if "evaluate" not in self.wanted:
             return
         arms = self.arms("trained", "trained+rag")
@@ -165,12 +224,12 @@ class _Run:
                 model=str(checkpoint.path),
                 identity=checkpoint.fingerprint,
                 label=label,
-                budget=mixture.counts["component_tokens"],
+                budget=_budget(mixture, checkpoint) if cooled else mixture.counts[COMPONENT_TOKENS],
             )
 
     def check_mixture(self) -> None:
         """Raise UserError where texts that the mixture takes from elsewhere are not there."""
-        self.other_runs()
+        other_runs(self.recipe.mixture)
         replay = self.recipe.mixture.replay
         # Reading from a dataset of the hub takes seconds: once, before the first reply is paid for.
         if replay is not None and load(self.out / SYNTHETIC) is None:
@@ -178,30 +237,29 @@ class _Run:
 
             check(replay)
 
-    def other_runs(self) -> dict[Path, Artifact]:
-        """The texts of other runs that the mixture's components name."""
-        return {
-            part.run: _texts_of(part.run)
-            for part in self.recipe.mixture.components
-            if part.run is not None
-        }
-
-    def mix(self, result: RunResult, share: float, label: str) -> Artifact:
+    def mix(
+        self,
+        result: RunResult,
+        synthetic: Artifact | None,
+        settings: MixtureSettings,
+        *,
+        share: float,
+        out: Path,
+    ) -> Artifact:
         from engrain.mix.run import Others, mix
         from engrain.synthesize.leak import LeakGuard
         from engrain.synthesize.words import words
 
-        synthetic = result.held_out or result.synthetic
         asked = result.held_out or result.corpus
         assert synthetic is not None
-        runs = self.other_runs()
+        runs = other_runs(settings)
         guard = LeakGuard(questions(asked) if runs else ())
         return mix(
             synthetic,
             asked,
-            self.recipe.mixture,
+            settings,
             self.recipe.student.path,
-            self.out / "mixture" / label,
+            out,
             share=share,
             sequence_length=self.recipe.training.sequence_length,
             seed=self.recipe.seed,
@@ -212,7 +270,9 @@ class _Run:
             ),
         )
 
-    def train(self, mixture: Artifact, label: str) -> Artifact:
+    def train(
+        self, result: RunResult, mixture: Artifact, place: Series | None, label: str
+    ) -> Artifact:
         from engrain.train.run import train
 
         recipe = self.recipe
@@ -223,6 +283,8 @@ class _Run:
             self.out / "checkpoint" / label,
             seed=recipe.seed,
             progress=self.progress,
+            place=place,
+            held_back=result.held_back.packed if result.held_back else None,
         )
 
     def evaluate_untrained(self, result: RunResult) -> None:
@@ -280,7 +342,12 @@ class _Run:
         attempts = list(result.attempts.values())
         mixtures = list(result.mixtures.values())
         result.findings = analyze(
-            attempts, result.synthetic, mixtures, self.out / "findings", progress=self.progress
+            attempts,
+            result.synthetic,
+            mixtures,
+            self.out / "findings",
+            progress=self.progress,
+            checkpoints=list(result.checkpoints.values()),
         )
         if "report" not in self.wanted:
             return
@@ -309,69 +376,19 @@ def _published(recipe: Recipe) -> Mapping[str, Any]:
     return plain
 
 
-def build_generator(
-    settings: GeneratorSettings, *, seed: int, folder: Path, say: Callable[[str], None]
-) -> Backend:
-    """The backend that a recipe's generator names; it connects to nothing before its first request.
-
-    So a finished synthesis needs no endpoint; and an endpoint that would refuse everything
-    (unreachable, wrong key, unknown model) refuses the first request, before anything is paid for.
-
-    Args:
-        settings: The recipe's.
-        seed: Of the testbed's writer.
-        folder: Of the ledger; a batch API's backend notes its batches there.
-        say: Receives what a user should hear of them.
-    """
-    if settings.backend == "testbed":
-        from engrain.testbed.writer import STRENGTHS, Writer
-
-        return Writer(strength=STRENGTHS[settings.strength], seed=seed)
-    if settings.backend == "transformers":
-        from engrain.backends.transformers import TransformersBackend
-
-        return TransformersBackend(model=settings.model, name=model_identity(settings.model))
-    if settings.backend == "vllm":
-        from engrain.backends.vllm import VLLMBackend
-
-        name = model_identity(settings.model)
-        return VLLMBackend(model=settings.model, engine=settings.engine, name=name)
-    if settings.backend == "ray" and not settings.asks_endpoints():
-        from engrain.backends.ray import RayBackend
-
-        return RayBackend(
-            model=settings.model,
-            replicas=settings.replicas,
-            engine=settings.engine,
-            name=model_identity(settings.model),
-        )
-    from engrain.backends.endpoint import Endpoint
-    from engrain.backends.pool import Pool
-
-    endpoints = [
-        Endpoint(
-            endpoint,
-            model=settings.model,
-            timeout=settings.timeout,
-            local_only=settings.local_only,
-        )
-        for endpoint in settings.served_at()
-    ]
-    if settings.backend == "ray":
-        from engrain.backends.ray import RayBackend
-
-        return RayBackend(model=settings.model, endpoint=endpoints[0], replicas=settings.replicas)
-    if settings.backend == "openai-batch":
-        from engrain.backends.batch import BatchBackend
-
-        return BatchBackend(endpoints[0], folder, settings.batch, say=say)
-    return Pool(endpoints)
-
-
 def check_student(student: str) -> None:
     """Raise UserError where there is no such student or it has no tokenizer; loads no weights."""
     model_identity(student)
     load_tokenizer(student)
+
+
+def other_runs(mixture: MixtureSettings) -> dict[Path, Artifact]:
+    """The texts of other runs that the mixture's components name.
+
+    Raises UserError where one holds none.
+    """
+    named = [part.run for part in mixture.components if part.run is not None]
+    return {run: _texts_of(run) for run in named}
 
 
 def _texts_of(run: Path) -> Artifact:
@@ -385,52 +402,10 @@ def _texts_of(run: Path) -> Artifact:
     return found
 
 
-def _split(
-    corpus: Artifact, synthetic: Artifact, directory: Path, settings: Mapping[str, float | int]
-) -> Mapping[str, int | str]:
-    """Write a corpus with held-out synthetic questions, and the synthetic texts without them."""
-    from engrain.evaluate.heldout import held_out
-
-    asked, excluded = held_out(
-        lambda: texts(synthetic),
-        share=settings["share"],
-        at_most=int(settings["at_most"]),
-        seed=int(settings["seed"]),
-    )
-    if not asked:
-        raise UserError(
-            "the recipe brings no questions, and none can be held out: no document has two "
-            "question-answer pairs with short answers; give questions.path, or a larger "
-            "synthesis.budget"
-        )
-    write_rows(directory / DOCUMENTS, Document, documents(corpus))
-    write_rows(directory / QUESTIONS, Question, asked)
-    left = _write_without(excluded, texts(synthetic), directory / KEPT)
-    return {
-        "questions": len(asked),
-        "texts": left,
-        "left_out": len(excluded),
-        DOCUMENTS_FINGERPRINT: documents_fingerprint(corpus),
-        TEXTS_FINGERPRINT: fingerprint_texts(texts_in(directory)),
-    }
-
-
-def _write_without(excluded: Collection[str], rows: Iterable[SyntheticText], folder: Path) -> int:
-    """Write one file for each method, without the texts of these ids; returns how many are left.
-
-    Files of an earlier build are removed: a method's would outlive it, and be trained on.
-    """
-    for path in folder.glob("*.parquet"):
-        path.unlink()
-    writers: dict[str, RowWriter[SyntheticText]] = {}
-    with ExitStack() as files:
-        for text in rows:
-            if text.method not in writers:
-                writer = RowWriter(folder / f"{text.method}.parquet", SyntheticText)
-                writers[text.method] = files.enter_context(writer)
-            if text.id not in excluded:
-                writers[text.method].append(text)
-    return sum(writer.count for writer in writers.values())
+def _budget(mixture: Artifact, checkpoint: Artifact) -> int:
+    """The components' tokens in a mixture's beginning: it holds its shares in every stretch."""
+    share = checkpoint.counts["tokens"] / mixture.counts["tokens"]
+    return round(int(mixture.counts[COMPONENT_TOKENS]) * float(share))
 
 
 def notes(recipe: Recipe, result: RunResult) -> tuple[str, ...]:

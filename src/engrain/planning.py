@@ -42,7 +42,8 @@ class BudgetPlan:
     share: float
     synthetic_tokens: int
     trained_tokens: int
-    """Replay and all epochs included."""
+    """Replay and all epochs included; of a series that is cooled down from one long run, what this
+    budget adds to the smaller ones."""
     flops: float | None
     """None where the student's size is unknown."""
 
@@ -172,7 +173,12 @@ def _budget(recipe: Recipe, share: float, source: float, parameters: int | None)
     replay = recipe.mixture.replay
     with_replay = mixed if replay is None else mixed / (1 - replay.share)
     training = recipe.training
-    trained = training.tokens or round(with_replay * (training.epochs or 1))
+    new = 1.0
+    if recipe.scaling.method == "cooldown":
+        smaller = max((own for own in recipe.scaling.budgets if own < share), default=0.0)
+        # The long run goes on from where the next smaller budget left it.
+        new -= smaller * (1 - training.decay) / share
+    trained = training.tokens or round(with_replay * new * (training.epochs or 1))
     return BudgetPlan(
         share=share,
         synthetic_tokens=round(mixed * synthetic),

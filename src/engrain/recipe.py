@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -56,6 +56,10 @@ class ScalingSettings(Settings):
 
     budgets: tuple[float, ...] = (1.0,)
     """Shares of all synthetic tokens, also as `1/4`; a smaller mixture is part of a larger one."""
+    method: Literal["separate", "cooldown"] = "separate"
+    """`separate`: each student is trained by itself, on its own mixture. `cooldown`: one long run
+    reads the largest mixture, and each student leaves it at its budget to be cooled down; needs
+    `training.schedule` `wsd`, whose `decay` is the cool-down's share of a budget, and one epoch."""
 
     @field_validator("budgets")
     @classmethod
@@ -115,6 +119,27 @@ class Recipe(Settings):
             raise ValueError(
                 f"synthesis.budget.usd is {self.synthesis.budget.usd!r} but the generator has no "
                 "price; set generator.price"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _coolable(self) -> Recipe:
+        if self.scaling.method != "cooldown":
+            return self
+        if self.training.schedule != "wsd":
+            raise ValueError(
+                "scaling.method is 'cooldown', which leaves a constant rate, but "
+                f"training.schedule is {self.training.schedule!r}; set it to 'wsd'"
+            )
+        if self.training.epochs != 1:
+            length = (
+                f"training.tokens is {self.training.tokens}"
+                if self.training.epochs is None
+                else f"training.epochs is {self.training.epochs}"
+            )
+            raise ValueError(
+                f"scaling.method is 'cooldown', whose long run reads every budget once, but "
+                f"{length}; set training.epochs to 1"
             )
         return self
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engrain.backends.endpoint import Endpoint
 from engrain.backends.settings import EndpointSettings, GeneratorSettings
 from engrain.errors import UserError
-from engrain.pipeline import build_generator
+from engrain.generators import build_generator
 
 HERE = "http://127.0.0.1:8000/v1"
 

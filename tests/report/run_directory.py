@@ -5,6 +5,7 @@ Nothing is trained: whether an arm answers a question right is drawn from a seed
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ def build_run(
     evidence: bool = True,
     priced: bool = True,
     hostile: bool = False,
+    cooled: bool = False,
+    read: bool = True,
     name: str = "harbour town",
 ) -> Run:
     """Write a whole run under `root`."""
@@ -120,19 +123,7 @@ def build_run(
         _mixture(root / "mixture" / f"{share:g}", share, synthetic) for share in shares
     )
     checkpoints = tuple(
-        _stage(
-            root / "checkpoint" / f"{share:g}",
-            "train",
-            {"share": share},
-            {},
-            {
-                "steps": 107,
-                "tokens": 901_301,
-                "parameters": 1_903_117,
-                "precision": "fp32",
-                "device": "cpu",
-            },
-        )
+        _checkpoint(root / "checkpoint" / f"{share:g}", share, cooled=cooled, read=read)
         for share in shares
     )
     generator = random.Random(5)
@@ -152,7 +143,14 @@ def build_run(
         )
         for label, budget in budgets.items()
     ]
-    findings = analyze(made, synthetic, mixtures, root / "findings", progress=Silent())
+    findings = analyze(
+        made,
+        synthetic,
+        mixtures,
+        root / "findings",
+        progress=Silent(),
+        checkpoints=checkpoints,
+    )
     recipe = {
         "name": poison[0] if hostile else name,
         "seed": 7,
@@ -173,20 +171,46 @@ def build_run(
     )
 
 
-def _stage(
-    out: Path,
-    stage: str,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    counts: Mapping[str, Any],
-) -> Artifact:
+def _checkpoint(out: Path, share: float, *, cooled: bool, read: bool) -> Artifact:
+    """Losses that fall with the tokens; held-back texts are read ten times (`read`)."""
+    steps, each = round(400 * share), 2_253
+    left = round(0.8 * steps) if cooled else 0
+    draw = random.Random(3)
+
+    def loss(step: int, floor: float) -> float:
+        fallen = 3.2 / (1 + step / 40) + floor
+        return fallen - 0.25 * max(0, step - 0.8 * steps) / (0.2 * steps)
+
+    def build(directory: Path) -> Mapping[str, Any]:
+        metrics = [
+            {"step": step, "tokens": each * step, "loss": loss(step, 0.6) + draw.gauss(0, 0.08)}
+            for step in range(1, steps + 1)
+        ]
+        readings = [
+            {
+                "step": step,
+                "tokens": each * step,
+                "loss": {"qa": loss(step, 0.7), "documents": loss(step, 1.0)},
+                "seconds": 0.5,
+            }
+            for step in sorted({*range(0, steps, 40), steps})
+        ]
+        for name, rows in (("metrics", metrics), ("validation", readings if read else [])):
+            if rows:
+                lines = "".join(json.dumps(row) + "\n" for row in rows)
+                (directory / f"{name}.jsonl").write_text(lines)
+        return {
+            "steps": steps,
+            "method": "cooldown" if cooled else "separate",
+            "tokens": each * steps,
+            "shared_tokens": each * left,
+            "parameters": 1_903_117,
+            "precision": "fp32",
+            "device": "cpu",
+        }
+
     return run_stage(
-        out,
-        stage=stage,
-        settings=settings,
-        inputs=inputs,
-        build=lambda _: counts,
-        say=lambda _: None,
+        out, stage="train", settings={"share": share}, inputs={}, build=build, say=lambda _: None
     )
 
 

@@ -104,6 +104,7 @@ def test_every_number_shown_stands_in_the_files_its_section_names(run: Any, page
         "comparisons",
         "judges",
         "mixture",
+        "training",
         "cost",
         "settings",
     ):
@@ -202,6 +203,7 @@ def test_what_was_not_measured_has_no_section_and_no_number(builder: Any, tmp_pa
         "questions",
         "samples",
         "mixture",
+        "training",
         "cost",
         "limits",
         "settings",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engrain.analyze.scores import Cell, Score, Table
@@ -17,6 +17,10 @@ from engrain.records import Point
 from engrain.stats import Mean, clustered_mean
 
 _RETRIEVING = ("rag", "trained+rag")
+UNTRAINED: Mapping[str, Any] = {"method": None, "trained_tokens": None}
+"""What is said of the training of a student that had none."""
+Trainings = Mapping[int, Mapping[str, Any]]
+"""By budget: how the student was trained, and the tokens that it has read."""
 
 
 def point(cell: Cell, scores: Sequence[Score]) -> Point:
@@ -39,12 +43,13 @@ def points(table: Table) -> list[Point]:
     return [point(cell, scores) for cell, scores in table.items()]
 
 
-def arm_rows(table: Table) -> list[dict[str, Any]]:
+def arm_rows(table: Table, trainings: Trainings) -> list[dict[str, Any]]:
     """The rows of `arms.json`."""
     return [
         dataclasses.asdict(point(cell, scores))
         | {"attempts": sum(score.samples for score in scores)}
         | _retrieval(cell, scores)
+        | dict(trainings.get(cell[1], UNTRAINED))
         for cell, scores in table.items()
     ]
 
@@ -59,14 +64,15 @@ def kind_rows(table: Table) -> list[dict[str, Any]]:
     return rows if any(row["kind"] for row in rows) else []
 
 
-def points_csv(points: Iterable[Point]) -> str:
+def points_csv(points: Iterable[Point], trainings: Trainings) -> str:
     """Points as a table for other tools, one a line under their field names."""
+    names = [field.name for field in dataclasses.fields(Point)]
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [field.name for field in dataclasses.fields(Point)], lineterminator="\n"
-    )
+    writer = csv.DictWriter(text, [*names, *UNTRAINED], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(dataclasses.asdict(point) for point in points)
+    writer.writerows(
+        dataclasses.asdict(point) | dict(trainings.get(point.budget, UNTRAINED)) for point in points
+    )
     return text.getvalue()
 
 

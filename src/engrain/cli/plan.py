@@ -51,12 +51,13 @@ def _with_pilot(recipe: Recipe, documents: int, folder: Path) -> Plan:
     import engrain.pipeline as pipeline
     import engrain.planning as planning
     from engrain.cli.display import terminal
+    from engrain.generators import build_generator
     from engrain.store import locked
 
     progress, synthetic = terminal(), folder / pipeline.SYNTHETIC
     trial = planning.Trial(
         documents=documents,
-        generator=pipeline.build_generator(
+        generator=build_generator(
             recipe.generator, seed=recipe.seed, folder=synthetic, say=progress.say
         ),
         folder=synthetic,

@@ -108,7 +108,7 @@ def growth(measured: Sequence[Measured]) -> Growth | None:
     return Growth(
         lines=tuple(lines),
         flats=flats,
-        x_ticks=_spaced([(x(budget), quantity(budget)) for budget in budgets]),
+        x_ticks=spaced([(x(budget), quantity(budget)) for budget in budgets]),
         y_ticks=tuple(
             (y(low + i * step), f"{100 * (low + i * step):.0f}%") for i in range(count + 1)
         ),
@@ -126,7 +126,7 @@ def _range(measured: Sequence[Measured]) -> tuple[float, float, float]:
     return low, min(low + math.ceil((high - low) / step - 1e-9) * step, 1.0), step
 
 
-def _spaced(ticks: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+def spaced(ticks: Sequence[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
     """The ticks whose labels do not touch, from the largest budget down."""
     kept: list[tuple[float, str]] = []
     for tick in reversed(ticks):

@@ -17,6 +17,7 @@ from engrain.records import ArmName
 from engrain.report.arms import LOOKS
 from engrain.report.browse import DRAW_SEED, Browser
 from engrain.report.charts import Growth, Measured, growth
+from engrain.report.curves import Curves
 from engrain.report.facts import Facts
 from engrain.report.findings import Findings, KindResult
 from engrain.report.formats import plural
@@ -49,6 +50,7 @@ def context(
     judges: Judges | None,
     questions: Browser | None,
     samples: Browser | None,
+    training: Curves | None,
     *,
     recipe: Mapping[str, Any],
     notes: Sequence[str],
@@ -71,6 +73,8 @@ def context(
         "questions": questions,
         "samples": samples,
         "judges": judges,
+        "training": training,
+        "cooled": _cooled(findings),
         "closed_book": CLOSED_BOOK,
         "about_judges": _about_judges(recipe),
         "has_prompts": samples is not None and bool(samples.data["prompts"]),
@@ -82,7 +86,7 @@ def context(
         "fence": _fence(shown_recipe),
         "notes": list(notes),
         "limits": _limits(findings, facts, chart, notes),
-        "sections": _sections(findings, facts, judges, chart, kinds, questions, samples),
+        "sections": _sections(findings, facts, judges, chart, kinds, questions, samples, training),
     }
 
 
@@ -94,6 +98,7 @@ def _sections(
     kinds: Sequence[Kind],
     questions: Browser | None,
     samples: Browser | None,
+    training: Curves | None,
 ) -> list[Section]:
     rejected = [
         name
@@ -125,6 +130,7 @@ def _sections(
         ),
         ("rejected", "Rejected and not covered", tuple(rejected), bool(rejected)),
         ("mixture", "Mixture", ("mixture/*/composition.json",), bool(facts.mixtures)),
+        ("training", "Training", ("findings/training.json",), training is not None),
         ("cost", "Cost and time", (*costs, "*/record.json"), True),
         ("limits", "What this run cannot show", (), True),
         ("settings", "Settings and versions", ("*/record.json",), True),
@@ -132,6 +138,17 @@ def _sections(
     return [
         Section(id=name, title=title, files=files) for name, title, files, there in entries if there
     ]
+
+
+def _cooled(findings: Findings) -> str:
+    """How the students of a series came about, where they were not trained by themselves."""
+    if not any(result.method == "cooldown" for result in findings.arms):
+        return ""
+    return (
+        "One long run read the largest mixture at a constant rate; each student left it before its "
+        "budget was read and read on while its rate fell to 0. So a smaller budget is the largest "
+        "mixture's beginning."
+    )
 
 
 def _about_judges(recipe: Mapping[str, Any]) -> Mapping[str, str]:

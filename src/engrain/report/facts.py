@@ -163,6 +163,9 @@ class Counted:
     parameters: int | None = None
     steps: int | None = None
     tokens: int | None = None
+    method: str | None = None
+    shared_tokens: int | None = None
+    """Those that one long run read for several students."""
     precision: str | None = None
     device: str | None = None
     attempts: int | None = None

@@ -43,6 +43,10 @@ class ArmResult:
     reading_accuracy: float | None
     """Accuracy on the questions whose gold passages were all in the context."""
     reading_n: int
+    method: str | None
+    """How the student was trained: `separate`, or `cooldown` from a long run."""
+    trained_tokens: int | None
+    """All that it has read, replay and repetitions included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import Any
 from engrain.progress import Progress
 from engrain.report.arms import LOOKS
 from engrain.report.context import context
+from engrain.report.curves import read_curves
 from engrain.report.facts import read_facts
 from engrain.report.figures import write_figures
 from engrain.report.findings import read_findings
@@ -79,7 +80,10 @@ def report(
         samples = browse_samples(corpus, synthetic)
         facts = read_facts(findings, corpus, synthetic, mixtures, checkpoints, attempts)
         judges = read_judges(corpus, synthetic, facts.generation)
-        content = context(results, facts, judges, questions, samples, recipe=recipe, notes=notes)
+        training = read_curves(findings.path)
+        content = context(
+            results, facts, judges, questions, samples, training, recipe=recipe, notes=notes
+        )
         browsers = {"questions-data": questions, "samples-data": samples}
         page = render_page(
             content, {name: made.data for name, made in browsers.items() if made is not None}

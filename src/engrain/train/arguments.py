@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from engrain.errors import UserError
 from engrain.train import ranks, trackers
 from engrain.train.optimizers import trainers_name
+from engrain.train.series import Course
 from engrain.train.settings import TrainingSettings
 
 _CPU_TOKENS, _GPU_TOKENS = 2048, 8192
@@ -19,15 +20,20 @@ vocabulary of 128K already take 4 GB."""
 
 
 def arguments(
-    settings: TrainingSettings, directory: Path, *, seed: int, steps: int
+    settings: TrainingSettings,
+    directory: Path,
+    *,
+    seed: int,
+    steps: int,
+    course: Course | None = None,
 ) -> TrainingArguments:
-    """What Trainer is told for a training of so many steps.
+    """What Trainer is told for a training of so many steps, or for a course of a series.
 
     Raises UserError or MissingExtra where the settings and this machine do not fit.
     """
     micro = micro_batch(settings, ranks.count())
     beta1, beta2 = settings.betas
-    schedule, details = _schedule(settings, steps)
+    schedule, details = course.schedule() if course else _schedule(settings, steps)
     args = TrainingArguments(
         output_dir=str(directory),
         seed=seed,
@@ -40,7 +46,8 @@ def arguments(
         learning_rate=settings.learning_rate,
         lr_scheduler_type=schedule,
         lr_scheduler_kwargs=details,
-        warmup_steps=settings.warmup,  # below 1: a share of the steps
+        # Below 1: a share of the steps.
+        warmup_steps=course.warmup if course else settings.warmup,
         optim=trainers_name(settings),
         weight_decay=settings.weight_decay,
         adam_beta1=beta1,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from engrain import store
@@ -34,6 +35,12 @@ def latest(folder: Path, identity: str) -> Path | None:
     newest = max(whole, key=_step, default=None)
     clear(folder, keep=newest)
     return newest
+
+
+def furthest(folders: Iterable[Path], identity: str, *, until: int) -> Path | None:
+    """Of the sealed checkpoints of this training in all folders the last one up to a step."""
+    found = [path for folder in folders for path in _all(folder) if _sealed(path) == identity]
+    return max((path for path in found if _step(path) <= until), key=_step, default=None)
 
 
 def clear(folder: Path, *, keep: Path | None = None) -> None:

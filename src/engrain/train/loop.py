@@ -110,24 +110,27 @@ class SealingTrainer(Trainer):
 class Watch(TrainerCallback):
     """Writes metrics, advances the bar and asks for checkpoints."""
 
-    def __init__(self, metrics: Path, bar: Bar, *, save_every: float, meter: Meter) -> None:
+    def __init__(
+        self, metrics: Path, bar: Bar, *, save_every: float, save_last: bool, meter: Meter
+    ) -> None:
         """Watch one training.
 
         Args:
             metrics: The file that receives a line for each step.
             bar: Counts tokens.
             save_every: Minutes between checkpoints.
+            save_last: Whether the last step leaves one too.
             meter: What is read of each step.
         """
         self._path, self._bar = metrics, bar
-        self._save_every, self._meter = save_every * 60, meter
+        self._save_every, self._save_last, self._meter = save_every * 60, save_last, meter
         self._file: TextIO | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Go on after the last step that the checkpoint has."""
-        done = _rows_until(self._path, state.global_step)
+        done = rows_until(self._path, state.global_step)
         self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115 - open for the training
         self._file.writelines(json.dumps(row) + "\n" for row in done)
         self._meter.start(state.global_step, float(done[-1]["seconds"]) if done else 0.0)
@@ -169,9 +172,10 @@ class Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask for a checkpoint when its time has come, but not at the end."""
+        """Ask for a checkpoint when its time has come; at the end, where one is wanted there."""
         now = time.monotonic()
-        if now - self._saved >= self._save_every and state.global_step < state.max_steps:
+        last = state.global_step == state.max_steps
+        if self._save_last if last else now - self._saved >= self._save_every:
             control.should_save = True
             self._saved = now
 
@@ -187,7 +191,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, Any]]:
+def rows_until(path: Path, step: int) -> list[dict[str, Any]]:
     """The metrics of the steps up to `step`; later ones were not in the checkpoint."""
     if step == 0 or not path.is_file():
         return []

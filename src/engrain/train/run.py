@@ -2,8 +2,9 @@
 
 Full weights or low-rank adapters, through transformers' Trainer. The directory holds the checkpoint
 as Hugging Face writes it, adapters merged (and by themselves in `adapter/`), `metrics.jsonl` (a
-line for each step), `tensorboard/` (the same), and `first_batch.txt` (what the student read first);
-while training is unfinished also `checkpoint-N/`, from which it goes on exactly.
+line for each step), `tensorboard/` (the same), `first_batch.txt` (what the student read first) and,
+where texts are held back, `validation.jsonl` (their loss); while training is unfinished also
+`checkpoint-N/`, from which it goes on exactly.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from engrain.train import (
     horizon,
     kernels,
     launch,
+    long_run,
     memory,
     ranks,
+    series,
     sharding,
     together,
 )
@@ -43,10 +46,12 @@ from engrain.train.data import Sequences, flattened, stacked, tokens_seen
 from engrain.train.job import Job
 from engrain.train.loop import METRICS, SealingTrainer, Watch, rows
 from engrain.train.optimizers import muon
+from engrain.train.series import Course, Series
 from engrain.train.settings import TrainingSettings
 from engrain.train.student import Student, load_config, load_student, save_student
 from engrain.train.throughput import Meter, flops_per_token, peak
 from engrain.train.trackers import TENSORBOARD, Board
+from engrain.train.validation import VALIDATION, Validation
 
 
 def train(
@@ -57,17 +62,37 @@ def train(
     *,
     seed: int,
     progress: Progress,
+    place: Series | None = None,
+    held_back: Mapping[str, Artifact] | None = None,
 ) -> Artifact:
     """Train `student` (a folder or hub name) on the mixture; `out` becomes its checkpoint.
 
     An interrupted training goes on from its last checkpoint, and ends as if it had not been
     interrupted. Raises UserError where student, mixture, settings and machine do not fit, where it
     shows early that nothing can be learned, and where memory or the disk is full.
+
+    Args:
+        mixture: What is read; in a series, the largest.
+        student: Its tokenizer is the mixture's.
+        settings: The recipe's.
+        out: The checkpoint's folder.
+        seed: Of the run.
+        progress: Where it reports.
+        place: In a series that is cooled down from one long run; none: trained by itself.
+        held_back: Packed texts to read during the training, by the names in `validation.jsonl`;
+            where the settings want that.
     """
     _fits(mixture, student, settings)
     kernels.check(settings)
+    course = _course(mixture, settings, place)
+    held_back = held_back or {}
+    assert bool(held_back) == (settings.validation is not None), "nothing to read, or no reading"
+    readings = _every(mixture, settings) if held_back else 0
     identity = {**settings.identity(), "seed": seed}
+    if course is not None:
+        identity |= {"course": course.identity(), "readings": readings}
     inputs = {"mixture": mixture.fingerprint, "student": models.model_identity(student)}
+    inputs |= {f"held_back.{name}": packed.fingerprint for name, packed in held_back.items()}
 
     def build(directory: Path) -> Mapping[str, Any]:
         training = store.fingerprint({"settings": identity, "inputs": inputs})
@@ -79,7 +104,20 @@ def train(
             seed=seed,
             training=training,
             resume=checkpoints.latest(directory, training),
+            course=course,
+            held_back={name: packed.path for name, packed in held_back.items()},
+            readings=readings,
         )
+        if job.resume is None and place is not None and course is not None and course.leaves:
+            start = long_run.reached(
+                job,
+                place.folder,
+                inputs,
+                lambda stretch: launch.shared(stretch, perform, progress),
+                progress.say,
+            )
+            long_run.begin(directory, start)
+            job = job.model_copy(update={"resume": start})
         counts = launch.shared(job, perform, progress)
         checkpoints.clear(directory)
         return counts
@@ -90,20 +128,36 @@ def train(
 
 
 def perform(job: Job, progress: Progress) -> Mapping[str, Any]:
-    """Do a training, or this process's part of it; rank 0 writes the checkpoint."""
-    settings = job.settings
+    """Do a training, or what is left of it, or this process's part of that.
+
+    Rank 0 leaves the student, or the long run's checkpoint.
+    """
+    settings, course = job.settings, job.course
     sequences = Sequences(job.mixture, within_texts=settings.attention == "within_texts")
-    args = arguments(
-        settings, job.directory, seed=job.seed, steps=horizon.steps(settings, sequences.lengths)
-    )
+    steps = horizon.steps(settings, sequences.lengths) if course is None else course.steps
+    args = arguments(settings, job.directory, seed=job.seed, steps=steps, course=course)
     with models.quiet():
         loaded = _loaded(job.student, settings, args, progress.say)
         if ranks.first():
             show = job.directory / first_batch.FIRST_BATCH
             first_batch.show(show, sequences, loaded.tokenizer, progress.say)
         counts = _trained(args, loaded, sequences, job, progress)
-        _save(loaded, job.directory)
+        if not job.is_long_run:
+            _save(loaded, job.directory)
     return counts
+
+
+def _course(mixture: Artifact, settings: TrainingSettings, place: Series | None) -> Course | None:
+    if place is None:
+        return None
+    return series.course(settings, mixture.counts["sequences"], place.shares, place.share)
+
+
+def _every(mixture: Artifact, settings: TrainingSettings) -> int:
+    """Steps between two readings of what is held back: in a series the same for all."""
+    assert settings.validation is not None
+    steps = horizon.steps(settings, Sequences(mixture.path).lengths)
+    return max(1, round(settings.validation.every * steps))
 
 
 def _fits(mixture: Artifact, student: str, settings: TrainingSettings) -> None:
@@ -171,7 +225,14 @@ def _trained(
         memory.explained(where, memory.advice(settings, args.per_device_train_batch_size)),
         progress.bar("train", total, "tokens") as bar,
     ):
-        watch = Watch(directory / METRICS, bar, save_every=settings.save_every, meter=meter)
+        watch = Watch(
+            directory / METRICS,
+            bar,
+            save_every=settings.save_every,
+            save_last=job.is_long_run,
+            meter=meter,
+        )
+        readings = _readings(job, student, args, meter)
         boards = [Board(directory / "tensorboard")] if TENSORBOARD in settings.report_to else []
         # A lost training is stopped before its step is written down.
         alarms = Alarms(
@@ -186,7 +247,9 @@ def _trained(
             data_collator=_collator(student),
             callbacks=[
                 alarms,
-                *([watch, *boards] if ranks.first() else []),
+                *([watch] if ranks.first() else []),
+                *readings,
+                *(boards if ranks.first() else []),
                 *([together.SaveTogether()] if ranks.count() > 1 else []),
             ],
             optimizers=(muon(student.model, settings, products=_products(args)), None),
@@ -201,7 +264,10 @@ def _trained(
         return {}
     return {
         "steps": result.global_step,
+        "method": "separate" if job.course is None else "cooldown",
         "tokens": total,
+        # How many of them the long run read for it.
+        "shared_tokens": 0 if job.course is None else tokens_at(job.course.leaves),
         "parameters": student.parameters,
         "precision": "bf16" if args.bf16 else "fp32",
         "device": args.device.type,
@@ -215,6 +281,25 @@ def _shared_out(sequences: Sequences, args: TrainingArguments) -> Dataset[dict[s
         return sequences
     micro = args.world_size * args.per_device_train_batch_size
     return together.Even(sequences, len(sequences), of=micro)
+
+
+def _readings(
+    job: Job, student: Student, args: TrainingArguments, meter: Meter
+) -> list[Validation]:
+    if not job.readings:
+        return []
+    within = job.settings.attention == "within_texts"
+    return [
+        Validation(
+            job.directory / VALIDATION,
+            {name: Sequences(path, within_texts=within) for name, path in job.held_back.items()},
+            every=job.readings,
+            # The long run goes on: its readings are those of every student.
+            end=None if job.is_long_run else args.max_steps,
+            collate=_collator(student),
+            meter=meter,
+        )
+    ]
 
 
 def _collator(student: Student) -> Callable[[list[dict[str, torch.Tensor]]], dict[str, Any]]:

@@ -28,6 +28,21 @@ class LoraSettings(Settings):
     the head over the vocabulary."""
 
 
+class ValidationSettings(Settings):
+    """Synthetic texts that no mixture holds, read again and again while the student is trained.
+
+    They are the same at every budget; the questions of the evaluation are never among them.
+    """
+
+    share: float = Field(0.05, gt=0, lt=1)
+    """Of each document's question-answer pairs, and of its other synthetic texts."""
+    at_most: int = Field(64, ge=1)
+    """Pairs, and as many other texts."""
+    every: float = Field(0.1, gt=0, le=1)
+    """Share of the steps between two readings (in a series that is cooled down: of the largest
+    budget's); before the first step and after the last there is always one."""
+
+
 class TrainingSettings(Settings):
     """What is done to the student's weights; the fields marked so only say how fast."""
 
@@ -58,6 +73,8 @@ class TrainingSettings(Settings):
     """Share of the steps in which the rate rises from 0."""
     decay: float = Field(_DECAY, gt=0, le=1)
     """Share of the steps in which `wsd` falls, as 1 - sqrt (arXiv 2405.18392)."""
+    validation: ValidationSettings | None = None
+    """What is read during training; it changes nothing but the texts that are left for it."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the matrix products; the weights are fp32 while they are trained. `auto`: bf16 where the
     device computes in it, else fp32."""

@@ -50,7 +50,7 @@ def check(model: PreTrainedModel, name: str) -> None:
     torch 2.13 keeps a copy of a shared weight whose rows do not divide evenly, and the head would
     go on with the untrained one.
     """
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     tied = isinstance(head, nn.Linear) and head.weight is model.get_input_embeddings().weight
     if is_sharded(model) and tied and (rows := head.weight.shape[0]) % ranks.count():
         raise UserError(

@@ -133,6 +133,11 @@ class Meter:
             found["mfu"] = round(speed * self._flops / (self._peak.flops * self._devices), 4)
         self.last = found
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so much of the time of the step that is going on."""
+        self._started += seconds
+        self._stepped += seconds
+
     @property
     def numbers(self) -> dict[str, float]:
         """The latest reading's numbers."""
