@@ -55,8 +55,11 @@ def show(figures: list[Figure]) -> None:
         print(f"{figure.name:48s} {value:>10s} {figure.unit:12s} n={figure.n}{interval}{bar}")
 
 
-def report(name: str, figures: list[Figure]) -> int:
-    """Print the table, write the file; return the exit status: 1 where a bar is missed."""
+def report(name: str, figures: list[Figure], *, part: str = "") -> int:
+    """Print the table, write the file; return the exit status: 1 where a bar is missed.
+
+    `part` is added to the file's name, where only a part of the benchmark ran.
+    """
     show(figures)
     rows = {}
     for figure in figures:
@@ -71,5 +74,5 @@ def report(name: str, figures: list[Figure]) -> int:
         f"Python {platform.python_version()}",
         "figures": rows,
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / f"{name}{part}.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(figure.holds is not False for figure in figures) else 1

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from packed import mixture
 from recording import Figure, report
 from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
@@ -119,18 +120,17 @@ def ratio(pairs: list[tuple[float, float]]) -> float:
     return bare / stage
 
 
-def tokens(model: str, rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def tokens(model: str, rows: int) -> NDArray[np.int32]:
     """Rows of the target world's documents, over and over."""
+    world = build(seed=1, split="target", documents=60)
+    text = "\n\n".join(document.text for document in world.documents)
     tokenizer = load_tokenizer(model)
-    text = "\n\n".join(
-        document.text for document in build(seed=1, split="target", documents=60).documents
-    )
-    ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
-    return np.resize(ids, (rows, LENGTH))
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return np.resize(np.array(ids, dtype=np.int32), (rows, LENGTH))
 
 
 def bare_loop(
-    model: str, rows: np.ndarray, settings: TrainingSettings, steps: int
+    model: str, rows: NDArray[np.int32], settings: TrainingSettings, steps: int
 ) -> Callable[[], float]:
     """A function that trains one step and returns its seconds."""
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)

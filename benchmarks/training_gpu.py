@@ -9,7 +9,8 @@ the embedding that is only looked up not), and for attention 12 for each layer, 
 head's outputs and each token that may be seen. Of T tokens a causal model sees (T + 1) / 2 on
 average, which is what `MFU` counts here and what is held to the bar; `MFU, all T` counts T as PaLM
 (arXiv 2204.02311, appendix B) does, for comparison with published figures. What gradient
-checkpointing computes twice counts once. An H200 does 989.4e12 dense bf16 FLOPs a second.
+checkpointing computes twice counts once. The peak is the data sheet's (train/throughput.py): of an
+H200 989e12 dense bf16 FLOPs a second.
 
 Usage: make bench NAME=training_gpu [ARGS='--shape llama-1b --case compile --profile']
 Without a GPU, to see that it runs: ARGS='--shape tiny --device cpu' (writes no figures)
@@ -43,11 +44,11 @@ from engrain.testbed import student as shipped
 from engrain.train.loop import METRICS, rows
 from engrain.train.run import train
 from engrain.train.settings import TrainingSettings
+from engrain.train.throughput import named_peak
 
 LENGTH, BATCH = 2048, 16
 STEPS, COLD = 24, 4
 """Optimiser steps of 32K tokens; of them at first not counted: they compile and warm up."""
-H200 = 989.4e12
 
 _LLAMA = {"model_type": "llama", "rms_norm_eps": 1e-5, "max_position_embeddings": 131072}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -190,7 +191,9 @@ def main() -> int:
         show(figures)
         print("on a CPU: figures are not kept")
         return 0
-    return report("training_gpu", figures)
+    whole = not (given.shape or given.case)
+    part = "" if whole else "-" + "-".join([*(given.shape or []), *(given.case or [])])
+    return report("training_gpu", figures, part=part.replace(" ", "_"))
 
 
 def of_shape(shape: str, cases: list[Case], given: argparse.Namespace) -> list[Figure]:
@@ -239,8 +242,9 @@ def of_case(name: str, found: dict[str, Any]) -> list[Figure]:
         units = {"speed": "tokens/s", "MFU": "of peak", "MFU, all T": "of peak", "memory": "GB"}
         return [Figure(name=f"{name}, {what}", unit=unit, **failed) for what, unit in units.items()]
     middle = float(np.median(speeds))
-    interval = quantile_test(speeds, p=0.5).confidence_interval()
-    low, high = max(float(interval.low), min(speeds)), min(float(interval.high), max(speeds))
+    # By ranks; with fewer than six steps there is none.
+    interval = quantile_test(speeds, p=0.5).confidence_interval() if n > 5 else None
+    low, high = (float(interval.low), float(interval.high)) if interval else (None, None)
 
     def share(what: str, flops: float) -> Figure:
         per = flops / found["peak"] if found["peak"] else None
@@ -249,8 +253,8 @@ def of_case(name: str, found: dict[str, Any]) -> list[Figure]:
             value=None if per is None else middle * per,
             unit="of peak",
             n=n,
-            low=None if per is None else low * per,
-            high=None if per is None else high * per,
+            low=None if per is None or low is None else low * per,
+            high=None if per is None or high is None else high * per,
         )
 
     return [
@@ -328,11 +332,12 @@ def counted(shape: str, length: int) -> dict[str, Any]:
         weights -= model.get_input_embeddings().weight.numel()
     width = config.num_attention_heads * config.head_dim
     attention = 12.0 * config.num_hidden_layers * width
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         "flops": 6.0 * weights + attention * (length + 1) / 2,
         "flops_all": 6.0 * weights + attention * length,
-        "peak": H200 if "H200" in name else None,
+        "peak": named_peak(torch.cuda.get_device_name()).flops
+        if torch.cuda.is_available()
+        else None,
     }
 
 
