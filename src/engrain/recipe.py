@@ -350,6 +350,9 @@ def _wanted(arms: tuple[Any, ...], value: object) -> str:
     if isinstance(value, bool) and bool not in arms and (int in arms or float in arms):
         # To pydantic, as to Python, true is 1.
         return f"a number{none}"
+    named = [arm for arm in arms if typing.get_origin(arm) is typing.Literal]
+    if any(value in typing.get_args(arm) for arm in named):
+        return ""
     scalars = tuple(arm for arm in arms if arm in (int, float, str))
     fits = (Mapping, list) if lists else (Mapping,)
     if models and not isinstance(value, (*fits, *scalars)):

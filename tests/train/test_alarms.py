@@ -50,6 +50,7 @@ def library(tmp_path: Path) -> Artifact:
         {
             "input_ids": pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 128),
             "length": pa.array([128] * len(rows), pa.int32()),
+            "unlearned": pa.array([[]] * len(rows), pa.list_(pa.int32())),
         }
     )
     folder = tmp_path / "library"
