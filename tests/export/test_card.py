@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from engrain.artifacts import documents, questions
+from engrain.evaluate.prompts import SHORT_ANSWER
 from engrain.export.card import _recipe
 from engrain.export.lineage import lineage
 from engrain.export.run import export
@@ -217,6 +220,20 @@ def test_a_setting_cannot_end_the_block_that_shows_it(copied):
     changed(run, "synthetic", settings={**made.settings, "generator": "```\n# Not a heading"})
     shown = _recipe(lineage(run, "1"))
     assert len(shown["fence"]) == 4
+
+
+def test_its_commands_hold_a_name_with_spaces_and_quotes(run, tmp_path):
+    text = exported_card(run, tmp_path / 'it\'s a "model"').text
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    serve, curl = (shlex.split(block, comments=True) for block in blocks)
+    served = './it\'s a "model"'
+    assert serve[:3] == ["transformers", "serve", served]
+    assert json.loads(curl[-1])["model"] == served
+    code = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    nodes = ast.walk(ast.parse(code[1]))
+    constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert {served.removeprefix("./"), SHORT_ANSWER} <= constants
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,9 +89,10 @@ def card(lineage: Lineage, written: Written, about: About) -> str:
         count=formats.count,
         quantity=formats.quantity,
         cell=markdown_cell,
-        json=json.dumps,
+        python=repr,
+        shell=shlex.quote,
     )
-    body = environment.get_template("card.md").render(
+    body = environment.get_template("card.md.jinja").render(
         front=data.to_yaml(),
         about=about,
         base=base,
@@ -107,6 +109,8 @@ def card(lineage: Lineage, written: Written, about: About) -> str:
         looks=LOOKS,
         system=SHORT_ANSWER,
         max_tokens=_max_tokens(lineage),
+        served=f"./{about.name}",
+        request=_request(about.name, _max_tokens(lineage)),
         generator=_generator(lineage),
         limits=_limits(lineage, written, results),
         **_results(lineage, results),
@@ -262,6 +266,16 @@ def _language(lineage: Lineage) -> str | None:
 
 def _titles(lineage: Lineage) -> list[str]:
     return [] if lineage.corpus is None else [one.title for one in documents(lineage.corpus)]
+
+
+def _request(name: str, max_tokens: int) -> str:
+    """A chat completion to try, as JSON: the model's name is what it is served under."""
+    messages = [
+        {"role": "system", "content": SHORT_ANSWER},
+        {"role": "user", "content": "Question: ..."},
+    ]
+    asked = {"model": f"./{name}", "temperature": 0, "max_tokens": max_tokens}
+    return json.dumps({**asked, "messages": messages}, indent=2, ensure_ascii=False)
 
 
 def _max_tokens(lineage: Lineage) -> int:
