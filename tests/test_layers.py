@@ -20,6 +20,7 @@ LAYERS = (
     ("recipe",),
     ("pipeline", "planning"),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
