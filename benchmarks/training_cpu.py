@@ -117,7 +117,7 @@ def measured(settings: TrainingSettings, scratch: Path, steps: int) -> list[Figu
 def ratio(pairs: list[tuple[float, float]]) -> float:
     """The stage's speed as a share of the bare loop's: of the medians over steps."""
     stage, bare = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return bare / stage
+    return float(bare / stage)
 
 
 def tokens(model: str, rows: int) -> NDArray[np.int32]:
@@ -154,7 +154,7 @@ def bare_loop(
             fused=True,
         )
     schedule = get_cosine_schedule_with_warmup(optimizer, round(settings.warmup * steps), steps)
-    batches = iter(torch.from_numpy(rows.astype(np.int64)).split(BATCH))
+    batches = iter(torch.split(torch.from_numpy(rows.astype(np.int64)), BATCH))
 
     def step() -> float:
         started = time.perf_counter()

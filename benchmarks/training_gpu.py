@@ -238,12 +238,15 @@ def of_case(name: str, found: dict[str, Any]) -> list[Figure]:
         print(f"{name}: {found['reason']}", file=sys.stderr)
     n = len(speeds)
     if n < 2:
-        failed = {"value": None, "n": n}
         units = {"speed": "tokens/s", "MFU": "of peak", "MFU, all T": "of peak", "memory": "GB"}
-        return [Figure(name=f"{name}, {what}", unit=unit, **failed) for what, unit in units.items()]
+        return [
+            Figure(name=f"{name}, {what}", value=None, unit=unit, n=n)
+            for what, unit in units.items()
+        ]
     middle = float(np.median(speeds))
     # By ranks; with fewer than six steps there is none.
-    interval = quantile_test(speeds, p=0.5).confidence_interval() if n > 5 else None
+    test: Any = quantile_test
+    interval = test(speeds, p=0.5).confidence_interval() if n > 5 else None
     low, high = (float(interval.low), float(interval.high)) if interval else (None, None)
 
     def share(what: str, flops: float) -> Figure:
@@ -326,7 +329,7 @@ def counted(shape: str, length: int) -> dict[str, Any]:
     """FLOPs of a token counted in both ways, and the device's peak."""
     config = AutoConfig.for_model(**SHAPES[shape])
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     weights = sum(parameter.numel() for parameter in model.parameters())
     if not config.tie_word_embeddings:
         weights -= model.get_input_embeddings().weight.numel()
@@ -347,7 +350,9 @@ def made(shape: str, folder: Path, device: str) -> None:
     config.dtype = torch.bfloat16
     # On the GPU, where drawing 8B numbers takes seconds.
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.bfloat16
+        )
     model.save_pretrained(folder)
     load_tokenizer(str(shipped.path())).save_pretrained(folder)
 

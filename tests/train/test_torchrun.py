@@ -19,7 +19,7 @@ mixture: {replay: null}
 student: {model: testbed}
 training:
   learning_rate: 1.0e-3
-  epochs: 1
+  tokens: 8000
   sequence_length: 256
   batch_sequences: 4
   precision: fp32
@@ -27,7 +27,7 @@ training:
 
 
 def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done
 

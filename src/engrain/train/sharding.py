@@ -50,8 +50,9 @@ def check(model: PreTrainedModel, name: str) -> None:
     torch 2.13 keeps a copy of a shared weight whose rows do not divide evenly, and the head would
     go on with the untrained one.
     """
-    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    tied = isinstance(head, nn.Linear) and head.weight is model.get_input_embeddings().weight
+    untyped: Any = model
+    head = untyped.get_output_embeddings()
+    tied = isinstance(head, nn.Linear) and head.weight is untyped.get_input_embeddings().weight
     if is_sharded(model) and tied and (rows := head.weight.shape[0]) % ranks.count():
         raise UserError(
             f"student {name!r} has {rows} tokens in an embedding that is its head too, which "
