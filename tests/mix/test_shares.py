@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engrain.errors import UserError
@@ -69,6 +69,7 @@ def test_shares_are_exact_to_a_text_at_every_budget_and_smaller_ones_are_parts_o
         times * sum(pairs) / share,
         sum(documents) / (rest / 2),
     )
+    assume(0.3 * total * min(share, rest / 2) >= 200)  # else there may be no text at all
     before: Counter[str] = Counter()
     for budget in (0.3, 0.31, 0.6, 1.0):
         chosen = choose(wanted, available, budget=budget, seed=seed)

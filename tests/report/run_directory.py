@@ -12,20 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engrain import artifacts
 from engrain.analyze.run import analyze
-from engrain.artifacts import (
-    ATTEMPTS,
-    COVERAGE,
-    DOCUMENTS,
-    KEPT,
-    QUESTIONS,
-    REJECTED,
-    SKIPPED,
-    Covered,
-    Skipped,
-)
 from engrain.progress import Silent
-from engrain.records import ArmName, Attempt, Document, Question, Rejected, SyntheticText
+from engrain.records import ARMS, ArmName, Attempt, Document, Question, Rejected, SyntheticText
 from engrain.report.run import report
 from engrain.store import Artifact, run_stage, write_json, write_rows
 from engrain.synthesize.base import Asked
@@ -47,23 +37,8 @@ HOSTILE = (
     "<iframe srcdoc='<script>top.pwned=5</script>'>",
     "javascript:window.pwned=6 &lt;b&gt; &#x3c;script&#x3e; \u05e9\u05dc\u05d5\u05dd \U0001f600",
 )
-_TOPICS = (
-    "lighthouse",
-    "ferry",
-    "archive",
-    "mill",
-    "observatory",
-    "harbour",
-    "glassworks",
-    "printing house",
-)
-_RIGHT: Mapping[str, float] = {
-    "base": 0.08,
-    "rag": 0.62,
-    "trained": 0.72,
-    "trained+rag": 0.86,
-    "oracle": 0.93,
-}
+_TOPICS = ("lighthouse", "ferry", "archive", "mill", "observatory", "harbour", "glassworks", "quay")
+_RIGHT = dict(zip(ARMS, (0.08, 0.62, 0.72, 0.86, 0.93), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,17 +157,13 @@ def _checkpoint(out: Path, share: float, *, cooled: bool, read: bool) -> Artifac
         return fallen - 0.25 * max(0, step - 0.8 * steps) / (0.2 * steps)
 
     def build(directory: Path) -> Mapping[str, Any]:
-        metrics = [
-            {"step": step, "tokens": each * step, "loss": loss(step, 0.6) + draw.gauss(0, 0.08)}
-            for step in range(1, steps + 1)
-        ]
+        def line(step: int, losses: Any) -> dict[str, Any]:
+            return {"step": step, "tokens": each * step, "loss": losses}
+
+        noisy = (loss(step, 0.6) + draw.gauss(0, 0.08) for step in range(1, steps + 1))
+        metrics = [line(step, told) for step, told in enumerate(noisy, start=1)]
         readings = [
-            {
-                "step": step,
-                "tokens": each * step,
-                "loss": {"qa": loss(step, 0.7), "documents": loss(step, 1.0)},
-                "seconds": 0.5,
-            }
+            line(step, {"qa": loss(step, 0.7), "documents": loss(step, 1.0)}) | {"seconds": 0.5}
             for step in sorted({*range(0, steps, 40), steps})
         ]
         for name, rows in (("metrics", metrics), ("validation", readings if read else [])):
@@ -233,7 +204,7 @@ def _corpus(
 ) -> Artifact:
     def build(directory: Path) -> Mapping[str, Any]:
         write_rows(
-            directory / DOCUMENTS,
+            directory / artifacts.DOCUMENTS,
             Document,
             (
                 Document(
@@ -251,7 +222,7 @@ def _corpus(
             ),
         )
         write_rows(
-            directory / QUESTIONS,
+            directory / artifacts.QUESTIONS,
             Question,
             (
                 Question(
@@ -268,11 +239,11 @@ def _corpus(
             ),
         )
         left_out = [
-            Skipped(
+            artifacts.Skipped(
                 source=_said(poison, 2, "scan.pdf"), reason="encrypted", detail="needs a password"
             )
         ]
-        write_rows(directory / SKIPPED, Skipped, left_out if skipped else [])
+        write_rows(directory / artifacts.SKIPPED, artifacts.Skipped, left_out if skipped else [])
         return {"documents": documents, "questions": questions}
 
     return run_stage(
@@ -306,7 +277,7 @@ def _synthetic(
     def build(directory: Path) -> Mapping[str, Any]:
         for method in ("active_reading", "focal", "qa"):
             write_rows(
-                directory / KEPT / f"{method}.parquet",
+                directory / artifacts.KEPT / f"{method}.parquet",
                 SyntheticText,
                 (text(method, i) for i in range(texts)),
             )
@@ -325,7 +296,7 @@ def _synthetic(
                 if rejected
                 else []
             )
-            write_rows(directory / REJECTED / f"{method}.parquet", Rejected, rows)
+            write_rows(directory / artifacts.REJECTED / f"{method}.parquet", Rejected, rows)
         write_rows(
             directory / "requests" / "qa.parquet",
             Asked,
@@ -340,10 +311,12 @@ def _synthetic(
             return {"kept": 3 * texts}
         said = [_said(poison, i, f"Sentence {i} stands alone.") for i in range(5)]
         covered = (
-            Covered(document_id="d0", kind="sentence", start=i, end=i + 1, texts=i, text=text)
+            artifacts.Covered(
+                document_id="d0", kind="sentence", start=i, end=i + 1, texts=i, text=text
+            )
             for i, text in enumerate(said)
         )
-        write_rows(directory / COVERAGE, Covered, covered)
+        write_rows(directory / artifacts.COVERAGE, artifacts.Covered, covered)
         sums = {"all": 5_551, "touched": 4_441, "touched_3_times": 2_221, "never": 1_110}
         return {"kept": 3 * texts, "coverage": {"sentences": sums}}
 
@@ -454,7 +427,7 @@ def _attempts(
 
     def build(directory: Path) -> Mapping[str, Any]:
         write_rows(
-            directory / ATTEMPTS,
+            directory / artifacts.ATTEMPTS,
             Attempt,
             (
                 _attempt(
