@@ -69,7 +69,8 @@ def _compared(scratch: Path, tokens: int, documents: int, seed: int) -> Iterator
                 high=arm["high"],
             )
             for kind, loss in _last_reading(checkpoint.path).items():
-                yield Figure(name=f"{name}: loss on {kind}", value=loss, unit="nats/token", n=64)
+                texts = made.held_back.packed[kind].counts["texts"] if made.held_back else 0
+                yield Figure(name=f"{name}: loss on {kind}", value=loss, unit="nats/token", n=texts)
         spent[method] = _spent(out)
         for what, value in spent[method].items():
             yield Figure(
