@@ -265,7 +265,18 @@ def test_a_series_is_cooled_down_only_from_a_constant_rate_over_one_epoch():
     assert said.endswith("but training.epochs is 2; set training.epochs to 1")
     said = refusal(scaling=cooled, training={"schedule": "wsd", "tokens": "1M"})
     assert said.endswith("but training.tokens is 1000000; set training.epochs to 1")
-    assert changed(scaling=cooled, training={"schedule": "wsd", "epochs": 1})
+    once = {"schedule": "wsd", "epochs": 1}
+    said = refusal(scaling=cooled, training=once, mixture={"order": "qa_first"})
+    assert said.endswith("but mixture.order is 'qa_first'; set it to 'mixed'")
+    parts = [
+        {"name": "pairs", "texts": "qa", "share": 0.5, "repeats": 2},
+        {"name": "documents", "texts": "documents", "share": 0.5},
+    ]
+    said = refusal(scaling=cooled, training=once, mixture={"components": parts})
+    assert said.endswith(
+        "texts of 'pairs' in mixture.components are repeated; take its repeats out"
+    )
+    assert changed(scaling=cooled, training=once)
 
 
 def test_a_budget_in_money_without_a_price_is_refused_before_anything_is_read():

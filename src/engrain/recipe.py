@@ -141,6 +141,18 @@ class Recipe(Settings):
                 f"scaling.method is 'cooldown', whose long run reads every budget once, but "
                 f"{length}; set training.epochs to 1"
             )
+        if self.mixture.order != "mixed":
+            raise ValueError(
+                "scaling.method is 'cooldown', whose long run begins with the smaller budgets, but "
+                f"mixture.order is {self.mixture.order!r}; set it to 'mixed'"
+            )
+        for part in self.mixture.parts:
+            if part.most > 1:
+                raise ValueError(
+                    "scaling.method is 'cooldown', whose long run begins with the smaller budgets, "
+                    f"but texts of {part.name!r} in mixture.components are repeated; take its "
+                    "repeats out"
+                )
         return self
 
     @model_validator(mode="after")
