@@ -34,8 +34,8 @@ from engrain.records import SyntheticText
 from engrain.testbed import student
 
 ROUNDS = 3
-TEXTS = 45_000
-"""Of a timed run: some ten million tokens."""
+TEXTS = 15_000
+"""Of a timed run: some three and a half million tokens."""
 MANY = 100_000_000
 """Tokens of the run whose memory is measured."""
 VOCABULARY = 128_000
