@@ -118,14 +118,8 @@ def build_run(
         )
         for label, budget in budgets.items()
     ]
-    findings = analyze(
-        made,
-        synthetic,
-        mixtures,
-        root / "findings",
-        progress=Silent(),
-        checkpoints=checkpoints,
-    )
+    out, silent = root / "findings", Silent()
+    findings = analyze(made, synthetic, mixtures, out, progress=silent, checkpoints=checkpoints)
     recipe = {
         "name": poison[0] if hostile else name,
         "seed": 7,
@@ -147,42 +141,23 @@ def build_run(
 
 
 def _checkpoint(out: Path, share: float, *, cooled: bool, read: bool) -> Artifact:
-    """Losses that fall with the tokens; held-back texts are read ten times (`read`)."""
+    """Losses that fall with the tokens; held-back texts are read too where `read`."""
     steps, each = round(400 * share), 2_253
-    left = round(0.8 * steps) if cooled else 0
-    draw = random.Random(3)
-
-    def loss(step: int, floor: float) -> float:
-        fallen = 3.2 / (1 + step / 40) + floor
-        return fallen - 0.25 * max(0, step - 0.8 * steps) / (0.2 * steps)
+    rows = [
+        {"step": n, "tokens": each * n, "loss": 3.2 / (1 + n / 40) + 0.6} for n in range(steps + 1)
+    ]
 
     def build(directory: Path) -> Mapping[str, Any]:
-        def line(step: int, losses: Any) -> dict[str, Any]:
-            return {"step": step, "tokens": each * step, "loss": losses}
+        (directory / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows[1:])))
+        if read:
+            held = [row | {"loss": {"qa": row["loss"], "documents": 1.5}} for row in rows[::20]]
+            (directory / "validation.jsonl").write_text("\n".join(map(json.dumps, held)))
+        counts = {"parameters": 1_903_117, "precision": "fp32", "device": "cpu"}
+        shared = round(0.8 * steps) * each if cooled else 0
+        trained = {"steps": steps, "tokens": each * steps, "shared_tokens": shared}
+        return {**counts, **trained, "method": "cooldown" if cooled else "separate"}
 
-        noisy = (loss(step, 0.6) + draw.gauss(0, 0.08) for step in range(1, steps + 1))
-        metrics = [line(step, told) for step, told in enumerate(noisy, start=1)]
-        readings = [
-            line(step, {"qa": loss(step, 0.7), "documents": loss(step, 1.0)}) | {"seconds": 0.5}
-            for step in sorted({*range(0, steps, 40), steps})
-        ]
-        for name, rows in (("metrics", metrics), ("validation", readings if read else [])):
-            if rows:
-                lines = "".join(json.dumps(row) + "\n" for row in rows)
-                (directory / f"{name}.jsonl").write_text(lines)
-        return {
-            "steps": steps,
-            "method": "cooldown" if cooled else "separate",
-            "tokens": each * steps,
-            "shared_tokens": each * left,
-            "parameters": 1_903_117,
-            "precision": "fp32",
-            "device": "cpu",
-        }
-
-    return run_stage(
-        out, stage="train", settings={"share": share}, inputs={}, build=build, say=lambda _: None
-    )
+    return run_stage(out, stage="train", settings={"n": share}, inputs={}, build=build, say=print)
 
 
 def _said(poison: Sequence[str], index: int, plain: str) -> str:
