@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import torch
+from transformers import LlamaForCausalLM
 
-from engrain.train.data import Sequences, tokens_seen
+from engrain.train.data import Sequences, stacked, tokens_seen
 
 
 def test_padding_is_not_learned_but_every_end_token_is(mixture):
@@ -45,3 +47,18 @@ def test_tokens_seen_counts_short_batches_and_epochs():
     lengths = np.array([10, 10, 10, 10, 4])
     seen = [tokens_seen(lengths, 2, step) for step in range(7)]
     assert seen == [0, 20, 40, 44, 64, 84, 88]
+
+
+def test_the_loss_ignores_padding(mixture, student):
+    sequences = Sequences(mixture.path)
+    index = int(np.argmin(sequences.lengths))
+    length = int(sequences.lengths[index])
+    padded = stacked([sequences[index]])
+    assert length < padded["input_ids"].shape[1]
+    other = padded["input_ids"].clone()
+    other[:, length:] = 7
+    model = LlamaForCausalLM.from_pretrained(student).eval()
+    with torch.no_grad():
+        alone = model(**{name: values[:, :length] for name, values in padded.items()}).loss
+        torch.testing.assert_close(model(**padded).loss, alone)
+        torch.testing.assert_close(model(**{**padded, "input_ids": other}).loss, alone)
