@@ -35,7 +35,7 @@ from engrain.testbed import student
 
 ROUNDS = 3
 TEXTS = 15_000
-"""Of a timed run: ten million tokens of the student's tokenizer, less than three of the large one."""
+"""Of a timed run: ten million tokens of the small tokenizer, less than three of the large one."""
 MANY = 100_000_000
 """Tokens of the run whose memory is measured."""
 VOCABULARY = 128_000
