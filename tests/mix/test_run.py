@@ -205,6 +205,26 @@ def test_what_the_ratio_leaves_unused_is_told_and_counted(mixed, synthetic):
     assert parts["qa"]["available_tokens"] > 5 * parts["qa"]["tokens"]
 
 
+def test_replay_may_hold_whole_chats_and_no_other_text_gives_orders(
+    mixed, sequences, chatml, tmp_path
+):
+    chat = (
+        "<|im_start|>user\nWho mends nets?<|im_end|>\n<|im_start|>assistant\nThe smith.<|im_end|>"
+    )
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"{chat} {n}"}) for n in range(2000)))
+    wanted = MixtureSettings(replay={"share": 0.2, "source": str(path)})
+    rows = sequences(mixed("chats", settings=wanted))
+    start = load_tokenizer(chatml).convert_tokens_to_ids("<|im_start|>")
+    found = 0
+    for row in rows:
+        stops = [*row["starts"][1:], row["length"]]
+        for id, begin, stop in zip(row["texts"], row["starts"], stops, strict=True):
+            if id.startswith("replay/") and stop - begin > 10:
+                found += row["input_ids"][begin:stop].count(start) == 2
+    assert found > 20
+
+
 def test_replay_that_is_too_short_is_an_error_that_says_how_much_is_missing(mixed, tmp_path):
     little = tmp_path / "little.txt"
     little.write_text("Little text.")

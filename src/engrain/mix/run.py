@@ -285,7 +285,7 @@ def _replay_items(
     replay: Replay, serializer: Serializer, pool: Pool, sequence_length: int, seed: int
 ) -> Iterator[Item]:
     """Replay without end but the source's own, in pieces of at most a sequence."""
-    for number, written in enumerate(serializer.raw(replay.texts(seed))):
+    for number, written in enumerate(serializer.raw(replay.texts(seed), markup=True)):
         start, length = pool.add(written.tokens), len(written.tokens)
         pieces = -(-length // sequence_length)
         cuts = [start + length * cut // pieces for cut in range(pieces + 1)]

@@ -2,7 +2,7 @@
 
 Knows one tokenizer; knows nothing of shares, order or packing. What the student is trained to write
 ends with the tokenizer's end token exactly once, no text has two beginnings, and a control token
-that a text speaks of (`<|im_end|>`) stays text.
+that a text speaks of (`<|im_end|>`) stays text, but in replay, which may hold whole chats.
 
 Texts are tokenised in batches by the tokenizer's own threads, one for each core, while the batch
 before is taken; the tokens and their order depend on neither.
@@ -87,9 +87,14 @@ class Serializer:
         rows = ((text, self._written(text)) for text in texts)
         return self._serialized(rows)
 
-    def raw(self, texts: Iterable[str]) -> Iterator[Serialized]:
-        """Plain texts as tokens, in their order."""
-        rows = ((None, self._plain(text, 0)) for text in texts)
+    def raw(self, texts: Iterable[str], *, markup: bool = False) -> Iterator[Serialized]:
+        """Plain texts as tokens, in their order; `markup`: control tokens in them are meant so."""
+        rows = (
+            (None, _Written(text, 0, chat=False, speaks=False, pair=None))
+            if markup
+            else (None, self._plain(text, 0))
+            for text in texts
+        )
         return (serialized for _, serialized in self._serialized(rows))
 
     def count(self, texts: Sequence[str]) -> list[int]:
