@@ -19,8 +19,9 @@ _LOOK_AHEAD = 256
 _AHEAD = 4, 16_384
 """Sequences, and tokens: the larger is the most that a component may be ahead of its share. Where
 lengths vary a sequence is filled long before; where not, shares go before a better fill."""
-_WASTE = 1 / 1000
-"""Share of all positions that may be padding before a document is cut instead."""
+_WASTE = 1 / 2000
+"""Share of all positions that may be padding before a document is cut instead; the last sequence
+comes on top."""
 
 
 @dataclass(slots=True)
