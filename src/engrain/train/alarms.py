@@ -1,11 +1,14 @@
-"""Trainings that are lost are stopped early, in one sentence.
+"""Trainings that are lost are stopped early, in one sentence; what only looks so is told.
 
-A loss that is none, a tokenizer that is another student's, a learning rate that changes nothing.
+A loss that is none and a learning rate that changes nothing end a training. A first batch that is
+read worse than by guessing does not: the tokenizer may be another student's, but a small student
+reads so what is far from all that it knows (the testbed's does, financial reports).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,9 +38,16 @@ _TENSORS, _NUMBERS = 8, 4096
 class Alarms(TrainerCallback):
     """Raises UserError as soon as it is clear that the training is lost."""
 
-    def __init__(self, model: PreTrainedModel, *, learning_rate: float, lora: bool) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        learning_rate: float,
+        lora: bool,
+        say: Callable[[str], None],
+    ) -> None:
         """Watch a training of this model, adapters on it or not, at this peak rate."""
-        self._model, self._rate, self._lora = model, learning_rate, lora
+        self._model, self._rate, self._lora, self._say = model, learning_rate, lora, say
         self._effective = 0
 
     def on_train_begin(
@@ -60,7 +70,7 @@ class Alarms(TrainerCallback):
         loss, rate = float(logs["loss"]), float(logs["learning_rate"])
         _check_finite(loss, rate, state)
         if state.global_step == 1:
-            _check_guessing(loss, self._model)
+            self._compare_with_guessing(loss)
         self._effective += rate >= self._rate / 2
         last = state.global_step == state.max_steps
         if self._before is not None and (self._effective >= _STEPS or (last and self._effective)):
@@ -73,6 +83,15 @@ class Alarms(TrainerCallback):
                 )
             self._before = None
 
+    def _compare_with_guessing(self, loss: float) -> None:
+        guessing = math.log(self._model.config.get_text_config().vocab_size)
+        if loss > guessing + _MARGIN:
+            self._say(
+                f"train: the student reads its first batch worse than one that guesses (loss "
+                f"{loss:.1f}, guessing {guessing:.1f}): look at first_batch.txt, whether these are "
+                "texts of a kind that it knows, and its tokenizer the one that it was trained with"
+            )
+
 
 def _check_finite(loss: float, rate: float, state: TrainerState) -> None:
     if not math.isfinite(loss):
@@ -80,16 +99,6 @@ def _check_finite(loss: float, rate: float, state: TrainerState) -> None:
             f"the loss became {loss} at step {state.global_step} of {state.max_steps} "
             f"(learning rate {rate:.3g}); lower training.learning_rate, "
             "or set training.precision to fp32"
-        )
-
-
-def _check_guessing(loss: float, model: PreTrainedModel) -> None:
-    guessing = math.log(model.config.get_text_config().vocab_size)
-    if loss > guessing + _MARGIN:
-        raise UserError(
-            f"the student reads its first batch worse than one that guesses (loss {loss:.1f}, "
-            f"guessing {guessing:.1f}), so this is not the tokenizer that it was trained with; "
-            "put its own beside its weights, and mix again"
         )
 
 

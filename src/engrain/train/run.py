@@ -236,7 +236,10 @@ def _trained(
         boards = [Board(directory / "tensorboard")] if TENSORBOARD in settings.report_to else []
         # A lost training is stopped before its step is written down.
         alarms = Alarms(
-            student.model, learning_rate=settings.learning_rate, lora=settings.lora is not None
+            student.model,
+            learning_rate=settings.learning_rate,
+            lora=settings.lora is not None,
+            say=progress.say,
         )
         trainer = SealingTrainer(
             identity=job.training,
